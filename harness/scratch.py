@@ -34,9 +34,14 @@ def scratch(kind: str) -> Iterator[Path]:
         os.close(lock)
 
 
+def scratch_top() -> Path:
+    """Where such directories are made."""
+    return Path(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
+
+
 def new_scratch(kind: str) -> tuple[Path, int]:
     """A directory that whoever asks removes, and the descriptor that holds it."""
-    top = Path(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
+    top = scratch_top()
     clear_left(top, _SCRATCH)
     while True:
         directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-", dir=top))

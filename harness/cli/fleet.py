@@ -19,6 +19,7 @@ from harness.cli.hosts import (
     PROGRAM,
     PYTHON,
     WHERE,
+    Alike,
     Choice,
     Fanout,
     Given,
@@ -32,6 +33,8 @@ from harness.cli.hosts import (
     push_of,
     refuse_own,
     say,
+    say_event,
+    say_nothing,
     way_of,
     way_to,
 )
@@ -61,28 +64,31 @@ def check(
     python: Python = PYTHON,
     push_to: Place = PLACE,
     fanout: Fanout = 32,
+    alike: Alike = False,
     as_json: Json = False,
 ) -> None:
-    """Ask every host for its facts, its clock and what doctor finds there; nothing is measured.
+    """Ask every host for its facts, its clock, its free disk and what doctor finds there; nothing is measured.
 
-    Exit code 0: all answer. 2: some do not.
+    Exit code 0: all answer. 2: some do not. 3: with --alike, they are of several kinds.
 
     Example: `lparbench fleet check hosts.ini --hosts @power10`
     """
     from harness.decode import encode
     from harness.errors import ExitCode
-    from harness.fleet.waves import completed, frames_of, look_at
+    from harness.fleet.judge import require_alike
+    from harness.fleet.waves import answered, completed, frames_of, look_at
     from harness.reporting.fleet_terminal import looked_text
     from harness.reporting.listing import output_width
 
     given = Given(command, ssh_config, push_of(push, python, push_to, command), fanout, scheduler)
     way = way_to(hosts, choice, given)
     looks = completed(look_at(way.inventory.hosts, way.transport, fanout))
-    frames = frames_of({look.host: look.looked for look in looks if look.looked is not None})
-    if as_json:
-        typer.echo(json.dumps([{**encode(look), "frame": frames.get(look.host)} for look in looks], indent=2))
-    else:
-        typer.echo(looked_text(looks, frames, output_width()), nl=False)
+    looked = answered(looks)
+    frames = frames_of(looked)
+    shown = [{**encode(look), "frame": frames.get(look.host)} for look in looks]
+    typer.echo(json.dumps(shown, indent=2) + "\n" if as_json else looked_text(looks, frames, output_width()), nl=False)
+    if alike:
+        require_alike(looked)
     raise typer.Exit(ExitCode.judged(failed=False, inconclusive=any(look.looked is None for look in looks)))
 
 
@@ -107,6 +113,7 @@ def run(
     python: Python = PYTHON,
     push_to: Place = PLACE,
     fanout: Fanout = 32,
+    alike: Alike = False,
     together: Annotated[
         bool,
         typer.Option(
@@ -171,13 +178,14 @@ def run(
 ) -> None:
     """Measure all hosts in waves, and hold each against the others that are like it.
 
-    Exit code 0: all are as fast as each other. 1: a host is slow. 2: one is missing, unsteady or not decided.
+    Exit code 0: all are as fast as each other. 1: a host is slow. 2: one is missing, unsteady or not decided. 3: with
+    --alike, they are of several kinds.
 
     Example: `lparbench fleet run hosts.ini nsl-kdd-mlp --waves 6`
     """
     from harness.fleet import session
-    from harness.fleet.judge import fleet_of
-    from harness.fleet.waves import Coordinator
+    from harness.fleet.judge import fleet_of, require_alike
+    from harness.fleet.waves import Coordinator, answered, completed, look_at
     from harness.record.files import write_file
     from harness.record.identity import begun
     from harness.record.spec import RunSpec
@@ -221,10 +229,13 @@ def run(
             tuple(way.transport.command), None if ssh_config is None else str(ssh_config.resolve()),
             None if timeout is None else seconds("--timeout", timeout), scheduler=scheduler, remarks=way.remarks,
         )  # fmt: skip
+        if alike:
+            require_alike(answered(completed(look_at(design.hosts, way.transport, fanout))))
         directory, transport = session.begin(design, out), way.transport
     try:
         with session.open_journal(directory) as journal:
-            entries = Coordinator(design, directory, journal, transport, say).work()
+            listeners = (say_nothing, say_event) if as_json else (say,)
+            entries = Coordinator(design, directory, journal, transport, *listeners).work()
         fleet = fleet_of(design, entries)
         text = fleet_text(fleet)
         write_file(directory / "report.html", render_fleet(fleet))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
+
+from harness.record.identity import now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from harness.fleet.dask_transport import DaskTransport
     from harness.fleet.inventory import Host, Inventory
     from harness.fleet.push import Push
-    from harness.fleet.session import FleetDesign
+    from harness.fleet.session import Entry, FleetDesign
     from harness.fleet.transport import SshTransport
 
 WHERE = "Which hosts, and how they are reached"
@@ -74,6 +78,13 @@ Place = Annotated[
     str,
     typer.Option(
         "--push-to", metavar="DIR", help="With --push: where it is unpacked, below the home directory.",
+        rich_help_panel=WHERE,
+    ),
+]  # fmt: skip
+Alike = Annotated[
+    bool,
+    typer.Option(
+        "--alike", help="All are to be of one kind: exit with 3 where they are not, before anything is measured.",
         rich_help_panel=WHERE,
     ),
 ]  # fmt: skip
@@ -241,7 +252,21 @@ def refuse_own(names: tuple[str, ...], code: list[str]) -> None:
 
 
 def say(text: str) -> None:
-    """A line of progress on standard error."""
+    """A line of progress on standard error; with --json a line of JSON."""
     from harness.errors import printable
 
-    typer.echo(printable(text), err=True)
+    context = click.get_current_context(silent=True)
+    as_json = context is not None and context.params.get("as_json")
+    typer.echo(json.dumps({"event": "message", "at": now(), "text": text}) if as_json else printable(text), err=True)
+
+
+def say_event(entry: Entry) -> None:
+    """An entry of the journal of a fleet run as a line of JSON on standard error, without the facts of a host."""
+    from harness.decode import encode
+
+    event = {name: value for name, value in encode(entry).items() if name not in ("kind", "at", "looked", "timed")}
+    typer.echo(json.dumps({"event": entry.kind, "at": now(), **event}), err=True)
+
+
+def say_nothing(text: str) -> None:
+    """In place of `say` where `say_event` speaks."""

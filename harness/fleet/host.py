@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -36,7 +37,7 @@ from harness.runs.design import code_of
 from harness.runs.engine import Progress
 from harness.runs.part import take_part
 from harness.runs.run import run_once
-from harness.scratch import scratch
+from harness.scratch import scratch, scratch_top
 from harness.training.rank_setting import RankGroup
 from harness.workers.executor import Executor, ProcessExecutor
 
@@ -93,7 +94,14 @@ def _model(spec: RunSpec, group: RankGroup | None, executor: Executor, progress:
 
 def _look() -> Looked:
     facts = probe(SysRoot())
-    return Looked(__version__, _machine_id(), time.time(), facts, evaluate(facts).findings, is_measuring())
+    findings = evaluate(facts).findings
+    return Looked(__version__, _machine_id(), time.time(), facts, findings, is_measuring(), _disk_free())
+
+
+def _disk_free() -> int | None:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(scratch_top()).free
+    return None
 
 
 def _machine_id() -> str | None:

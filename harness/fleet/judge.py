@@ -10,6 +10,7 @@ from harness import __version__
 from harness.compare.environment import FACTS
 from harness.compare.facts import FactValue, facts_of
 from harness.decode import encode
+from harness.errors import EnvironmentMismatchError
 from harness.fleet.protocol import Looked
 from harness.fleet.session import Entry, FleetDesign, LookedEntry, MeasuredEntry, MissedEntry, Timed
 from harness.fleet.waves import frames_of
@@ -55,7 +56,7 @@ def fleet_of(design: FleetDesign, entries: Sequence[Entry]) -> Fleet:
     for entry in entries:
         if isinstance(entry, MeasuredEntry):
             measured[entry.host].append(entry)
-    numbers, populations = _populations(design, looked)
+    numbers, populations = _populations([host.name for host in design.hosts], looked)
     tests = _tests(design, numbers, measured)
     out_of_line = {s.host for test in tests for s in test.hosts if s.standing in _OUT_OF_LINE}
     flat = _flat(out_of_line, numbers, looked)
@@ -94,13 +95,40 @@ def _findings(looked: Looked) -> tuple[FleetFinding, ...]:
     return tuple(FleetFinding(finding.id, finding.severity.value, finding.title) for finding in ordered)
 
 
+def require_alike(looked: Mapping[str, Looked]) -> None:
+    """See that all hosts are of one population.
+
+    Raises:
+        EnvironmentMismatchError: they are not.
+    """
+    numbers, populations = _populations(list(looked), looked)
+    if len(populations) < 2:
+        return
+    kinds = []
+    for each in populations:
+        hosts = [name for name, number in numbers.items() if number == each.number]
+        more = f" and {len(hosts) - _NAMED:,} more" if len(hosts) > _NAMED else ""
+        kinds.append(f"{each.title}: {', '.join(hosts[:_NAMED])}{more}")
+    raise EnvironmentMismatchError(
+        f"--alike: {plural(len(looked), 'host')} of {len(kinds)} kinds, which cannot be compared: {'; '.join(kinds)}. "
+        f"They differ in {', '.join(_differing(looked))}.",
+        remedy="Choose those of one kind by --hosts, or leave --alike out: each kind is then compared with itself.",
+    )
+
+
+def _differing(looked: Mapping[str, Looked]) -> list[str]:
+    """Facts of the fingerprint that not all hosts have alike."""
+    prints = [vars(fingerprint(host.facts, host.facts.software)) for host in looked.values()]
+    return [name for name in prints[0] if len({repr(each[name]) for each in prints}) > 1]
+
+
 def _populations(
-    design: FleetDesign, looked: Mapping[str, Looked]
+    names: Sequence[str], looked: Mapping[str, Looked]
 ) -> tuple[dict[str, int], tuple[FleetPopulation, ...]]:
     """Host -> number of its population, the largest being 1, and what each of them is."""
     prints = {name: fingerprint(host.facts, host.facts.software) for name, host in looked.items()}
     digests = {name: digest_of(encode(each)) for name, each in prints.items()}
-    order = [host.name for host in design.hosts if host.name in digests]
+    order = [name for name in names if name in digests]
     counts = Counter(digests[name] for name in order)
     ranked = sorted(counts, key=lambda digest: (-counts[digest], order.index(_first(order, digests, digest))))
     numbers = {digest: at for at, digest in enumerate(ranked, start=1)}

@@ -65,6 +65,7 @@ class Looked:
         machine_id: hash of its identity, equal for one system under two names.
         time_s: its clock, seconds since 1970.
         measuring: another fleet measures there now.
+        disk_free_bytes: where a measurement there keeps its files; None where it cannot be known.
     """
 
     version: str
@@ -73,6 +74,7 @@ class Looked:
     facts: Facts
     findings: tuple[Finding, ...]
     measuring: bool = False
+    disk_free_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -63,18 +63,20 @@ class Coordinator:
     """Does what the design says and the journal does not yet hold."""
 
     def __init__(
-        self, design: FleetDesign, directory: Path, journal: FleetJournal, transport: Transport, say: Say
-    ) -> None:
+        self, design: FleetDesign, directory: Path, journal: FleetJournal, transport: Transport, say: Say,
+        heard: Callable[[Entry], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self._design = design
         self._directory = directory
         self._journal = journal
         self._transport = transport
         self._say = say
+        self._heard = heard
         self._hosts = {host.name: host for host in design.hosts}
 
     def work(self) -> list[Entry]:
         """Look at the hosts and do the waves that are left; every entry of the journal afterwards."""
-        self._journal.note(SessionEntry(now()))
+        self._note(SessionEntry(now()))
         completed(self._work())
         return self._journal.entries
 
@@ -82,7 +84,7 @@ class Coordinator:
         seen = {entry.host for entry in self._journal.of(LookedEntry) if entry.looked is not None}
         missing = [host for host in self._design.hosts if host.name not in seen]
         for entry in await look_at(missing, self._transport, self._design.fanout):
-            self._journal.note(entry)
+            self._note(entry)
         looked = {entry.host: entry.looked for entry in self._journal.of(LookedEntry) if entry.looked is not None}
         for entry in self._journal.of(LookedEntry):
             if entry.host not in looked:
@@ -103,7 +105,7 @@ class Coordinator:
         if not left:
             return
         if wave not in began:
-            self._journal.note(WaveEntry(wave, tuple(order), now()))
+            self._note(WaveEntry(wave, tuple(order), now()))
         self._say(f"wave {wave} of {self._design.waves}: {plural(len(left), 'host')}")
         frames = {name: asyncio.Lock() for name in set(frames_of(looked).values())}
         slots = asyncio.Semaphore(self._design.fanout)
@@ -140,10 +142,14 @@ class Coordinator:
         except InputError as error:
             self._missed(name, wave, HostState.FAILED, clipped(error.message))
             return
-        self._journal.note(MeasuredEntry(name, wave, path, digest, time.monotonic() - started, timed_of(run)))
+        self._note(MeasuredEntry(name, wave, path, digest, time.monotonic() - started, timed_of(run)))
+
+    def _note(self, entry: Entry) -> None:
+        self._journal.note(entry)
+        self._heard(entry)
 
     def _missed(self, name: str, wave: int, state: HostState, reason: str) -> None:
-        self._journal.note(MissedEntry(name, wave, state, reason))
+        self._note(MissedEntry(name, wave, state, reason))
         self._say(f"wave {wave}: {name}: {state.value}: {reason}")
 
     def _refuse_other(self, run: Run, looked: Looked, seed: int, digest: str) -> None:
@@ -284,6 +290,11 @@ async def ask(
     except (UnicodeDecodeError, InputError) as error:
         raise HostFailureError(HostState.FAILED, str(error)) from None
     raise HostFailureError(HostState.FAILED, refused.message)
+
+
+def answered(looks: Sequence[LookedEntry]) -> dict[str, Looked]:
+    """Host -> what it says of itself, of those that say something."""
+    return {look.host: look.looked for look in looks if look.looked is not None}
 
 
 def frames_of(looked: dict[str, Looked]) -> dict[str, str]:

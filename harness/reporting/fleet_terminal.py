@@ -9,7 +9,9 @@ from harness.fleet.session import LookedEntry
 from harness.record.fleet_model import Fleet, FleetTest
 from harness.reporting.fleet_view import FleetView, HostLine
 from harness.reporting.listing import listing
-from harness.reporting.text import percent
+from harness.reporting.text import percent, size
+
+_LITTLE = 1 << 30  # bytes: rows, bundles and records of a workload take some hundred millions
 
 
 def fleet_text(fleet: Fleet, view: FleetView, width: int | None) -> str:
@@ -30,14 +32,20 @@ def looked_text(looks: Sequence[LookedEntry], frames: Mapping[str, str], width: 
     rows = []
     for look in looks:
         if look.looked is None:
-            rows.append((look.host, look.state.value, "", look.reason or ""))
+            rows.append((look.host, look.state.value, "", "", look.reason or ""))
             continue
         findings = [finding.title for finding in look.looked.findings if finding.severity.rank < 2]
         clock = "" if not look.offset_s or abs(look.offset_s) < 2 else f"its clock is {look.offset_s:+.0f} s off; "
         if look.looked.measuring:
             clock = f"another fleet measures there now; {clock}"
-        rows.append((look.host, "answers", frames[look.host], clock + ("; ".join(findings) or "no finding that costs")))
-    return printable_lines(listing(("HOST", "STATE", "FRAME", "FINDINGS"), rows, width).splitlines())
+        free = look.looked.disk_free_bytes
+        disk = "" if free is None else size(free)
+        if free is not None and free < _LITTLE:
+            clock = f"little room on its disk for temporary files; {clock}"
+        rows.append(
+            (look.host, "answers", frames[look.host], disk, clock + ("; ".join(findings) or "no finding that costs"))
+        )
+    return printable_lines(listing(("HOST", "STATE", "FRAME", "DISK FREE", "FINDINGS"), rows, width).splitlines())
 
 
 def printable_lines(lines: Sequence[str]) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
+import click
 import pytest
 
 from harness import __version__
+from harness.cli.hosts import say, say_event
 from harness.cli.main import main
+from harness.fleet.session import LookedEntry
+from tests.support import fleets
+from tests.support.fleets import facts
 
 
 @pytest.mark.parametrize(("text", "fault"), [("a 'b", "No closing quotation"), ("", "has no word")])
@@ -27,3 +33,17 @@ def test_words_that_are_none_are_wrong_use(
     stderr = capsys.readouterr().err
     assert option in stderr
     assert fault in stderr
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_progress_of_a_command_with_json_is_json(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    context = click.Context(click.Command("run"))
+    context.params["as_json"] = as_json
+    with context:
+        say("2 hosts\x1b[31m")
+    text = capsys.readouterr().err
+    assert "\x1b" not in text
+    assert not as_json or json.loads(text)["event"] == "message"
+    say_event(LookedEntry("lpar1", fleets.looked(facts()), 0.5))
+    event = json.loads(capsys.readouterr().err)
+    assert (event["event"], event["host"], event["offset_s"], "looked" in event) == ("looked", "lpar1", 0.5, False)

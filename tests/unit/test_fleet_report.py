@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 from harness.advice.finding import Finding, Severity
-from harness.errors import ExitCode
+from harness.errors import EnvironmentMismatchError, ExitCode
 from harness.fleet import host
-from harness.fleet.judge import fleet_of
+from harness.fleet.judge import fleet_of, require_alike
 from harness.fleet.protocol import Looked
 from harness.fleet.session import LookedEntry, MeasuredEntry
 from harness.record.fleet_model import Fleet, HostState, Standing
@@ -255,3 +256,27 @@ def test_a_check_says_where_another_fleet_measures(tmp_path: Path, monkeypatch: 
     first, second = looked_text(looks, {"lpar1": "a", "lpar2": "b"}, 120).splitlines()[1:]
     assert "another fleet measures there now" in second
     assert "another fleet" not in first
+
+
+def test_a_check_shows_the_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LPARBENCH_SCRATCH", str(tmp_path))
+    free = host._disk_free()
+    assert free is not None
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, abs=1 << 30)
+    monkeypatch.setenv("LPARBENCH_SCRATCH", str(tmp_path / "missing"))
+    assert host._disk_free() is None
+    alone = fleets.looked(facts(1))
+    sizes = {"lpar1": 80 << 30, "lpar2": 100 << 20, "lpar3": None}
+    looks = [LookedEntry(name, replace(alone, disk_free_bytes=size), 0.0) for name, size in sizes.items()]
+    lines = looked_text(looks, dict.fromkeys(sizes, "a"), 120).splitlines()[1:]
+    assert [bool(re.search(r"80\sGiB", lines[0])), bool(re.search(r"100\sMiB", lines[1]))] == [True, True]
+    assert ["little room" in line for line in lines] == [False, True, False]
+
+
+def test_hosts_that_are_to_be_alike_and_are_not_are_an_error_of_its_own() -> None:
+    alike = {f"lpar{at}": fleets.looked(facts(at)) for at in (1, 2)}
+    require_alike(alike)
+    require_alike({})
+    other = fleets.looked(facts(3, kernel=replace(facts(3).kernel, release="9.9-other")))
+    with pytest.raises(EnvironmentMismatchError, match=r"lpar1, lpar2; .*kernel 9\.9-other: lpar3.*differ in kernel"):
+        require_alike({**alike, "lpar3": other})

@@ -344,3 +344,14 @@ def test_a_block_that_is_invalid_for_more_than_being_one_says_that_alone() -> No
     (timed,) = timed_of(run)
     assert "30 % of the samples are undisturbed" in " ".join(timed.problems)
     assert "blocks" not in " ".join(timed.problems)
+
+
+def test_each_entry_of_the_journal_is_heard_of(tmp_path: Path) -> None:
+    hosts = {f"lpar{n}": facts(n) for n in (1, 2)}
+    design = fleets.design(list(hosts), 1)
+    directory = fleets.write(tmp_path, design)
+    heard: list[Entry] = []
+    transport = FakeTransport(hosts, {"lpar2": raising(HostState.UNREACHABLE)})
+    with open_journal(directory) as journal:
+        Coordinator(design, directory, journal, transport, [].append, heard.append).work()
+    assert heard == read_journal(directory)
