@@ -18,7 +18,7 @@ def export(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="A run directory or the run.json in it; a sweep directory for CSV; runs for published.",
+            help="A run directory, the run.json in it, or ARCHIVE#RECORD; a sweep for CSV; runs for published.",
         ),
     ],
     to: Annotated[ExportFormat, typer.Option("--format", "-f", help="What to write.")] = ExportFormat.CSV,
@@ -39,16 +39,19 @@ def export(
 
     Example: `lparbench export results/runs/20260801T120000Z-3f2a --format pytest-benchmark -o now.json`
     """
+    from harness.record.archived import archived
     from harness.record.files import is_standard_output, write_output
     from harness.reporting.stored import exported, logged_to_mlflow
     from harness.sweeps.result import is_sweep
 
-    if to is ExportFormat.MLFLOW and len(run) == 1 and not is_sweep(run[0]):
-        identifier = logged_to_mlflow(run[0], tracking_uri, experiment)
-        logged = {"format": to.value, "tracking_uri": tracking_uri, "experiment": experiment, "mlflow_run": identifier}
-        typer.echo(json.dumps(logged, indent=2) if as_json else f"Logged as MLflow run {identifier}")
-        return
-    content = exported(run, to)
+    with archived(run) as paths:
+        if to is ExportFormat.MLFLOW and len(paths) == 1 and not is_sweep(paths[0]):
+            identifier = logged_to_mlflow(paths[0], tracking_uri, experiment)
+            logged = {"format": to.value, "tracking_uri": tracking_uri, "experiment": experiment}
+            logged |= {"mlflow_run": identifier}
+            typer.echo(json.dumps(logged, indent=2) if as_json else f"Logged as MLflow run {identifier}")
+            return
+        content = exported(paths, to)
     if output is not None and not is_standard_output(output):
         write_output(output, content, inputs=run)
         written = {"format": to.value, "file": str(output), "bytes": len(content)}

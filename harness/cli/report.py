@@ -1,4 +1,4 @@
-"""``lparbench report``: the HTML page of a stored run, sweep, sizing or load test."""
+"""``lparbench report``: the HTML page of a stored run, sweep, sizing, load test or fleet run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from harness.cli.options import Json
 def report(
     run: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="Directory of a run, sweep or sizing, or a record: run.json, load.json …"),
+        typer.Argument(
+            metavar="RUN",
+            help="Directory of a run, sweep, sizing or fleet run, a record (run.json, load.json …) or ARCHIVE#RECORD.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -22,7 +25,8 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help="Default: report.html in the directory of the record; - for standard output.",
+            help="Default: report.html in the directory of the record, RECORD.html here for one of an archive; - for "
+            "standard output.",
             show_default=False,
         ),
     ] = None,
@@ -35,13 +39,15 @@ def report(
     Example: `lparbench report results/runs/20260801T120000Z-3f2a -o /tmp/report.html`
     """
     from harness.cli.outputs import shares_standard_output
+    from harness.record.archived import archived
     from harness.record.files import write_output
     from harness.reporting.stored import page_of
 
     piped = shares_standard_output(output, as_json=as_json)
-    page = page_of(run)
+    with archived([run]) as (place,):
+        page = page_of(place)
     folder = run if run.is_dir() else run.parent
-    target = output if output is not None else folder / "report.html"
+    target = output or (folder / "report.html" if place == run else Path(f"{place.name}.html"))
     write_output(target, page.content, inputs=(run, folder))
     if piped:
         return

@@ -18,7 +18,8 @@ def site(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Pages are written there; index.html is the first.")],
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Step of a time that matters.")] = "3%",
 ) -> None:
-    """Write an archive as static pages: partitions, workloads, and results over time with their lasting steps.
+    """Write an archive as static pages: partitions, workloads, results over time with their lasting steps, and sweeps,
+    sizings, load tests and fleet runs.
 
     The pages need no server and fetch nothing. Those of an earlier site in the directory are replaced.
 

@@ -1,9 +1,10 @@
-"""The runs of an archive as static pages: partitions, workloads, and each result over time with its steps."""
+"""An archive as static pages: partitions, workloads, each result over time with its steps, and every other record."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +15,33 @@ from harness.compare.history import History, history
 from harness.compare.observations import Side
 from harness.errors import InputError
 from harness.record.archive import Archive, Query
-from harness.record.archive_entry import Entry
+from harness.record.archive_entry import FILES, Entry
 from harness.reporting.history_html import render_history
 from harness.reporting.history_view import lines_of, sentence
 from harness.reporting.page import page_of, within_bound
 from harness.reporting.sections.status import Status
+from harness.reporting.stored import page_of as report_of
+from harness.reporting.text import and_list
+from harness.scratch import scratch
 from harness.wording import plural
 
 INDEX = "index.html"
 _TITLE, _HEAD_BYTES = b"LPARBench</title>", 4096  # of every page
+NEWEST = 50  # records of each kind but runs that get pages of their own: one takes up to a second
+_KINDS = {"sweep": "sweep", "sizing": "sizing", "load": "load test", "fleet": "fleet run"}
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+
+
+@dataclass(frozen=True)
+class RecordLine:
+    """A record in the index that is no run; ``page`` is empty for one that is too old to have a page here."""
+
+    id: str
+    page: str
+    kind: str
+    machine: str
+    workloads: str
+    created: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,8 @@ def site_of(archive: Archive, *, margin: float) -> dict[str, bytes]:
     Raises:
         InputError: a record in the archive is damaged.
     """
-    entries = archive.entries(Query(kind="run"))
+    everything = archive.entries(Query())
+    entries = [entry for entry in everything if entry.kind == "run"]
     by_partition: dict[str, list[Side]] = {}
     for entry, side in sides(archive, entries):
         by_partition.setdefault(entry.partition, []).append(side)
@@ -72,8 +91,38 @@ def site_of(archive: Archive, *, margin: float) -> dict[str, bytes]:
         pages[page] = render_history(histories)
         partitions = plural(len({partition for partition, _ in pairs}), "partition")
         workloads.append(_line(workload, page, f"on {partitions}", own, histories))
-    pages[INDEX] = _index(entries, machines, workloads)
+    others = [entry for entry in everything if entry.kind != "run"]
+    own_pages = _pages_of(archive, others)
+    pages |= dict(own_pages.values())
+    records = [_record_line(entry, own_pages.get(entry.digest, ("",))[0]) for entry in reversed(others)]
+    pages[INDEX] = _index(entries, machines, workloads, records)
     return pages
+
+
+def _pages_of(archive: Archive, entries: Sequence[Entry]) -> dict[str, tuple[str, bytes]]:
+    """Digest -> name and content of its page, of the newest records of each kind."""
+    chosen = [entry for kind in FILES for entry in [each for each in entries if each.kind == kind][-NEWEST:]]
+    pages: dict[str, tuple[str, bytes]] = {}
+    names: set[str] = set()
+    with scratch("site") as folder:
+        for entry, content in archive.texts(chosen):
+            file = folder / FILES[entry.kind]
+            file.write_bytes(content)
+            name = f"{entry.kind}-{_file(entry.id)}.html"
+            if name in names:  # two records of one name
+                name = f"{entry.kind}-{_file(entry.id)}-{entry.digest[-8:]}.html"
+            names.add(name)
+            try:
+                pages[entry.digest] = (name, report_of(file).content)
+            except InputError as error:  # by the name that the user knows
+                raise InputError(error.message.replace(str(file), entry.id), remedy=error.remedy) from None
+            file.unlink()
+    return pages
+
+
+def _record_line(entry: Entry, page: str) -> RecordLine:
+    kind = _KINDS.get(entry.kind, entry.kind)
+    return RecordLine(entry.id, page, kind, entry.machine, ", ".join(entry.workloads), entry.created[:10])
 
 
 def _on(partition: str, of: History, *, several: bool) -> History:
@@ -97,22 +146,32 @@ def _line(name: str, page: str, about: str, entries: Sequence[Entry], histories:
     )
 
 
-def _index(entries: Sequence[Entry], machines: Sequence[SiteLine], workloads: Sequence[SiteLine]) -> bytes:
+def _index(
+    entries: Sequence[Entry],
+    machines: Sequence[SiteLine],
+    workloads: Sequence[SiteLine],
+    records: Sequence[RecordLine],
+) -> bytes:
     page = page_of("site.html.j2")
+    kinds = Counter(line.kind for line in records)
+    held = [plural(len(entries), "run"), *(plural(kinds[kind], kind) for kind in _KINDS.values() if kinds[kind])]
 
     def draw(most: int) -> bytes:
         return page(
             runs=plural(len(entries), "run"),
+            held=and_list(held),
             machines=machines[:most],
             workloads=workloads[:most],
-            left_out=len(machines) + len(workloads) - len(machines[:most]) - len(workloads[:most]),
+            records=records[:most],
+            newest=NEWEST if any(not line.page for line in records) else 0,
+            left_out=sum(len(lines) - len(lines[:most]) for lines in (machines, workloads, records)),
             slower=[line for line in machines if line.status.kind == "bad"][:most],
             first=min((entry.created for entry in entries), default="")[:10],
             last=max((entry.created for entry in entries), default="")[:10],
             version=__version__,
         )
 
-    return within_bound(draw, max(len(machines), len(workloads), 1))
+    return within_bound(draw, max(len(machines), len(workloads), len(records), 1))
 
 
 def _file(name: str) -> str:
@@ -136,7 +195,7 @@ def check_site(names: Iterable[str], directory: Path) -> None:
 
 def unlisted(names: Iterable[str], directory: Path) -> list[Path]:
     """Pages of an earlier site of this kind that the new one has not, which would show what is no longer so."""
-    own = re.compile(r"(partition|workload)-.*\.html")
+    own = re.compile(rf"(partition|workload|{'|'.join(_KINDS)})-.*\.html")
     present = [path for path in directory.iterdir() if own.fullmatch(path.name) and path.name not in {*names}]
     return sorted(path for path in present if path.is_file() and _is_page(path))
 

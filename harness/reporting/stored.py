@@ -32,7 +32,7 @@ class Page:
 
 
 def page_of(path: Path) -> Page:
-    """The report of a run, a sweep, a sizing or a load test; the same record gives the same bytes.
+    """The report of a run, a sweep, a sizing, a load test or a fleet run; the same record gives the same bytes.
 
     Args:
         path: a directory of them, or the record in it.
@@ -41,11 +41,13 @@ def page_of(path: Path) -> Page:
         InputError: there is no record, or it is damaged.
     """
     from harness.record.store import (
+        FLEET_NAME,
         LOAD_NAME,
         RECORD_NAME,
         SIZE_NAME,
         SWEEP_NAME,
         is_load_test,
+        load_fleet,
         load_load_test,
         load_run,
         require_record,
@@ -74,10 +76,17 @@ def page_of(path: Path) -> Page:
         view = view_of(sweep)
         sentences = [sentence for workload in view.workloads for sentence in workload.sentences]
         return Page(render_sweep(sweep), view.status.word, " ".join([view.lead, *sentences]).lstrip())
+    if path.name == FLEET_NAME or (path / FLEET_NAME).is_file():
+        from harness.reporting.fleet_html import render_fleet
+        from harness.reporting.fleet_view import view_of as fleet_view
+
+        fleet = load_fleet(path)
+        shown = fleet_view(fleet)
+        return Page(render_fleet(fleet), shown.status.word, " ".join(shown.sentences))
     from harness.reporting.html import render
     from harness.reporting.sections.headline import headline
 
-    require_record(path, (RECORD_NAME, SWEEP_NAME, SIZE_NAME, LOAD_NAME))
+    require_record(path, (RECORD_NAME, SWEEP_NAME, SIZE_NAME, LOAD_NAME, FLEET_NAME))
     run = load_run(path)
     head = headline(run)
     return Page(render(run), head.status.word, head.text)

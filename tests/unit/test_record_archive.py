@@ -44,6 +44,7 @@ from harness.record.store import (
     sweep_text,
     write_run,
 )
+from harness.reporting import site
 
 DAYS = ("2026-08-01", "2026-08-02", "2026-08-03")
 
@@ -329,6 +330,9 @@ def test_a_record_of_an_archive_stands_where_a_run_does(archive: Path, team: Pat
     answers = [CliRunner().invoke(app, ["compare", *paths, "--json"]) for paths in (runs, named)]
     assert answers[0].output == answers[1].output
     assert json.loads(answers[0].output)
+    for command in (["export"], ["report", "-o", "-"]):
+        of_each = [CliRunner().invoke(app, [*command, paths[0]]).output for paths in (runs, named)]
+        assert of_each[0] == of_each[1] != ""
     size = next(name for name in digests if "size" in name)
     question = ["--rate", "100/s"]
     for command in (
@@ -408,6 +412,36 @@ def test_a_site_shows_partitions_workloads_and_steps(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"index\.html: this is no page of an archive"):
         lparbench("site", place, public)
     assert (public / "index.html").read_text() == "home"
+
+
+def test_a_site_has_the_pages_of_every_other_record(
+    team: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fleet").mkdir()
+    fleet = fleets.fleet_record(hosts=8, waves=2)
+    (tmp_path / "fleet" / "fleet.json").write_text(fleet_text(fleet), encoding="utf-8")
+    (tmp_path / "load").mkdir()
+    named = loads.load_record()
+    machine_of = replace(named.facts.machine, name="<i>load")
+    named = replace(named, facts=replace(named.facts, machine=machine_of))
+    (tmp_path / "load" / "load.json").write_text(load_text(named), encoding="utf-8")
+    place, public = tmp_path / "team.sqlite", tmp_path / "public"
+    lparbench("archive", "add", place, team, tmp_path / "fleet", tmp_path / "load")
+    lparbench("site", place, public)
+    pages = {file.name: file.read_bytes() for file in public.iterdir()}
+    index = pages["index.html"].decode()
+    assert set(re.findall(r'<a href="([^#"]+)"', index)) == pages.keys() - {"index.html"}
+    assert "&lt;i&gt;load" in index
+    assert "3 runs, 1 sweep, 1 sizing, 1 load test and 1 fleet run" in index
+    for kind, source in (("sweep", team), ("sizing", team), ("load", tmp_path), ("fleet", tmp_path)):
+        (page,) = [content for name, content in pages.items() if name.startswith(f"{kind}-")]
+        record = source / {"sizing": "size"}.get(kind, kind)
+        lparbench("report", record, "-o", tmp_path / f"{kind}.html")
+        assert page == (tmp_path / f"{kind}.html").read_bytes(), kind
+    monkeypatch.setattr(site, "NEWEST", 0)
+    lparbench("site", place, public)  # no pages any more: those of before are gone, the lines stay
+    assert not [*public.glob("sweep-*"), *public.glob("fleet-*")]
+    assert fleet.fleet_id in (public / "index.html").read_text(encoding="utf-8")
 
 
 def test_what_is_kept_beside_a_record_is_what_the_record_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
