@@ -101,7 +101,7 @@ def site_of(archive: Archive, *, margin: float) -> dict[str, bytes]:
 
 def _pages_of(archive: Archive, entries: Sequence[Entry]) -> dict[str, tuple[str, bytes]]:
     """Digest -> name and content of its page, of the newest records of each kind."""
-    chosen = [entry for kind in FILES for entry in [each for each in entries if each.kind == kind][-NEWEST:]]
+    chosen = [entry for kind in FILES for entry in [each for each in reversed(entries) if each.kind == kind][:NEWEST]]
     pages: dict[str, tuple[str, bytes]] = {}
     names: set[str] = set()
     with scratch("site") as folder:
