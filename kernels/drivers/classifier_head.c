@@ -6,8 +6,6 @@
 
 #include "memory.h"
 
-/* Entries of a side without what the last run lacks of its room, whose weights are 0. */
-static int64_t span_of(const net_side *s) { return (s->count - 1) * s->room + s->size; }
 static int64_t order_of(const net_layer *l, int64_t run) { return l->order ? l->order[run] : run; }
 
 void lpb_net_forward(net_hand *w, const net_layer *l, int64_t first, int64_t count, net_rows x, int64_t rows,
@@ -23,9 +21,10 @@ void lpb_net_forward(net_hand *w, const net_layer *l, int64_t first, int64_t cou
                                 .c_row = y.row,
                                 .m = rows,
                                 .n = count * room,
-                                .k = span_of(&l->inputs),
+                                .k = lpb_net_span(&l->inputs),
                                 .adds = adds,
-                                .bias = l->biases ? l->biases + first * room : NULL},
+                                .bias = l->biases ? l->biases + first * room : NULL,
+                                .packed = lpb_range_of(&l->ranges, l->ranges.forward, first * room, count * room)},
                  &w->room);
 }
 
@@ -43,7 +42,8 @@ void lpb_net_back(net_hand *w, const net_layer *l, int64_t first, int64_t count,
                                 .m = rows,
                                 .n = l->inputs.count * l->inputs.room,
                                 .k = (count - 1) * room + l->outputs.size,
-                                .adds = adds},
+                                .adds = adds,
+                                .packed = lpb_range_of(&l->ranges, l->ranges.back, first * room, count * room)},
                  &w->room);
 }
 

@@ -80,6 +80,7 @@ static void next_recurrence(reader *r) {
         for (int64_t d = 0; d < net->directions; d++) {
             net_layer *first = r->t->layer + (l * net->directions + d) * 2;
             next_direction(r, inputs, net->sizes[l], first, first + 1);
+            first->first = !l;
         }
         inputs = side_of(net->directions, net->sizes[l]);
     }
@@ -137,11 +138,12 @@ static net_layer *layer_at(const lpb_classifier_trainer *t, int64_t index) {
 static int64_t room_of(const net_side *s) { return s->count * s->room; }
 static bool is_used(const net_layer *l) { return l->inputs.count && l->weight >= 0; }
 
-/* The weights of a layer as its products want them. */
-static void lay_out(const lpb_classifier_trainer *t, const net_layer *l) {
+/* The weights of a layer as its products want them; false without memory. */
+static bool lay_out(const lpb_classifier_trainer *t, net_layer *l) {
     const net_side *in = &l->inputs, *out = &l->outputs;
     const int64_t inputs = in->count * in->size;
-    for (int64_t i = 0; i < out->count && is_used(l); i++) {
+    if (!is_used(l)) return true;
+    for (int64_t i = 0; i < out->count; i++) {
         const int64_t run = (l->order ? l->order[i] : i) * out->size;
         const float *weight = t->value + t->parameter[l->weight].at + run * inputs;
         for (int64_t o = 0; o < out->size && l->taps; o++)
@@ -163,6 +165,19 @@ static void lay_out(const lpb_classifier_trainer *t, const net_layer *l) {
         const float *second = t->value + t->parameter[l->second_bias].at + run;
         for (int64_t o = 0; o < out->size; o++) l->biases[i * out->room + o] += second[o];
     }
+    return lpb_pack_ranges(t->rounded, l->turned, l->turned_row, l->plain, l->plain_row, &l->ranges);
+}
+
+/* Which products of packed weights there are. The attention of the last step has its queries alone. */
+static lpb_ranges ranges_of(const lpb_classifier_trainer *t, const net_layer *l) {
+    const net_side *in = &l->inputs, *out = &l->outputs;
+    lpb_ranges r = {.outputs = room_of(out), .terms = lpb_net_span(in), .gap = out->room - out->size};
+    if (!l->first && !l->taps) r.columns = room_of(in);
+    if (l == &t->projection) {
+        r.split = (t->net.steps > 1 ? 1 : 2) * out->room;
+        r.part = r.outputs - r.split;
+    }
+    return r;
 }
 
 static bool reserve(lpb_classifier_trainer *t, const float *values) {
@@ -179,7 +194,8 @@ static bool reserve(lpb_classifier_trainer *t, const float *values) {
         l->plain = lpb_new_zeros(room_of(&l->outputs) * l->plain_row);
         if (!l->turned || !l->plain) return false;
         if (l->bias >= 0 && !(l->biases = lpb_new_zeros(room_of(&l->outputs)))) return false;
-        lay_out(t, l);
+        l->ranges = ranges_of(t, l);
+        if (!lay_out(t, l)) return false;
     }
     return true;
 }
@@ -291,7 +307,10 @@ void lpb_classifier_trainer_free(lpb_classifier_trainer *t) {
     for (int64_t i = 0; i < t->hand_count; i++) free_hand(t->hands[i]);
     free(t->hands);
     net_layer *l;
-    for (int64_t i = 0; t->layer && (l = layer_at(t, i)); i++) free(l->turned), free(l->plain), free(l->biases);
+    for (int64_t i = 0; t->layer && (l = layer_at(t, i)); i++) {
+        free(l->turned), free(l->plain), free(l->biases);
+        lpb_free_ranges(&l->ranges);
+    }
     free(t->layer);
     free(t->sizes);
     free(t->dropout);

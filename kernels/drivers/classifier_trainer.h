@@ -30,6 +30,8 @@ typedef struct {
     float *turned; /* inputs x outputs */
     float *plain;  /* outputs x inputs */
     float *biases; /* of the outputs; NULL without */
+    bool first;    /* nothing asks for the gradient by what it reads */
+    lpb_ranges ranges;
 } net_layer;
 
 struct lpb_classifier_trainer {
@@ -116,6 +118,8 @@ void lpb_net_back(net_hand *w, const net_layer *l, int64_t first, int64_t count,
 void lpb_net_learn(net_hand *w, const net_layer *l, int64_t first, int64_t count, net_rows x, int64_t rows, net_rows g);
 
 static inline int64_t lpb_net_padded(int64_t count) { return lpb_round_up(count, LPB_ALIGN); }
+/* Entries of a side without what the last run lacks of its room, whose weights are 0. */
+static inline int64_t lpb_net_span(const net_side *s) { return (s->count - 1) * s->room + s->size; }
 static inline const float *lpb_net_value(const net_hand *w, int64_t parameter) {
     return w->t->value + w->t->parameter[parameter].at;
 }

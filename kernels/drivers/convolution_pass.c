@@ -47,7 +47,8 @@ static void convolve(net_hand *w, const net_layer *l, const float *x, int64_t st
                                 .m = w->t->net.features,
                                 .n = columns,
                                 .k = l->inputs.size,
-                                .bias = l->biases},
+                                .bias = l->biases,
+                                .packed = lpb_range_of(&l->ranges, l->ranges.forward, 0, columns)},
                  &w->room);
 }
 

@@ -28,6 +28,10 @@ static int64_t round_matrix(const lpb_isa *isa, const float *x, int64_t x_row, i
 
 /* The same product of its operands as bfloat16, in the memory. */
 static void multiply_rounded(const lpb_isa *isa, const lpb_gemm *g, lpb_room *room) {
+    if (room->rounded->round_gemm) {
+        if (need_room(room, room->rounded->scratch(g))) room->rounded->round_gemm(g, room->memory);
+        return;
+    }
     const bool by_rows = g->a_col == 1;
     const int64_t of_a = lpb_round_up(g->m * g->k, 2 * LPB_ALIGN), of_b = lpb_round_up(g->k * g->n, 2 * LPB_ALIGN);
     lpb_gemm low = *g;
@@ -42,9 +46,73 @@ static void multiply_rounded(const lpb_isa *isa, const lpb_gemm *g, lpb_room *ro
     room->rounded->gemm(&low, 0, 1, b + of_b);
 }
 
+/* How many terms of a product are summed at once. */
+static int64_t terms_of(int64_t k, bool rounded) {
+    const int64_t most = rounded ? 2 * MOST_TERMS : MOST_TERMS; /* of half the bytes */
+    const int64_t pieces = (k + most - 1) / most;
+    return (k + pieces - 1) / pieces;
+}
+
+/* Rows [from, from + k) of b, and the bytes that they are packed in. */
+static lpb_gemm rows_at(const lpb_packed *p, const float *b, int64_t b_row, int64_t from) {
+    const int64_t terms = terms_of(p->k, true);
+    return (lpb_gemm){.k = terms < p->k - from ? terms : p->k - from, .n = p->n, .b = b + from * b_row, .b_row = b_row};
+}
+
+static int64_t packed_bytes(const lpb_kernel *rounded, int64_t k, int64_t n) {
+    return lpb_round_up(rounded->packed_bytes(&(lpb_gemm){.k = k, .n = n}), LPB_ALIGN * (int64_t)sizeof(float));
+}
+
+static bool pack(const lpb_kernel *rounded, const float *b, int64_t b_row, lpb_packed *p) {
+    const int64_t terms = terms_of(p->k, true), bytes = packed_bytes(rounded, terms, p->n);
+    if (!p->memory) p->memory = lpb_new_memory((p->k + terms - 1) / terms * bytes);
+    char *to = p->memory;
+    for (int64_t from = 0; from < p->k && to; from += terms, to += bytes) {
+        const lpb_gemm rows = rows_at(p, b, b_row, from);
+        rounded->round_pack(&rows, to);
+    }
+    return p->memory != NULL;
+}
+
+static int64_t ranges_of(const lpb_ranges *r) { return r->split ? 1 + (r->outputs - r->split) / r->part : 1; }
+
+bool lpb_pack_ranges(const lpb_kernel *rounded, const float *turned, int64_t turned_row, const float *plain,
+                     int64_t plain_row, lpb_ranges *r) {
+    if (!rounded || !rounded->round_pack || !r->outputs) return true;
+    const int64_t ranges = ranges_of(r);
+    if (!r->forward) r->forward = calloc((size_t)ranges, sizeof *r->forward);
+    if (!r->back) r->back = calloc((size_t)ranges, sizeof *r->back);
+    if (!r->forward || !r->back) return false;
+    for (int64_t i = 0, first = 0; i < ranges; i++) {
+        const int64_t count = !r->split ? r->outputs : i ? r->part : r->split;
+        lpb_packed *forward = r->forward + i, *back = r->back + i;
+        forward->k = r->terms, forward->n = count;
+        back->k = count - r->gap, back->n = r->columns;
+        if (!pack(rounded, turned + first, turned_row, forward)) return false;
+        if (r->columns && !pack(rounded, plain + first * plain_row, plain_row, back)) return false;
+        first += count;
+    }
+    return true;
+}
+
+const lpb_packed *lpb_range_of(const lpb_ranges *r, const lpb_packed *way, int64_t first, int64_t count) {
+    if (!way) return NULL;
+    if (!first) return count == (r->split ? r->split : r->outputs) ? way : NULL;
+    if (!r->split || first < r->split || (first - r->split) % r->part || count != r->part) return NULL;
+    return way + 1 + (first - r->split) / r->part;
+}
+
+void lpb_free_ranges(lpb_ranges *r) {
+    for (int64_t i = 0; r->forward && i < ranges_of(r); i++) free(r->forward[i].memory);
+    for (int64_t i = 0; r->back && i < ranges_of(r); i++) free(r->back[i].memory);
+    free(r->forward);
+    free(r->back);
+}
+
 void lpb_multiply(const lpb_isa *isa, const lpb_factors *f, lpb_room *room) {
-    const int64_t most = room->rounded ? 2 * MOST_TERMS : MOST_TERMS; /* of half the bytes */
-    const int64_t pieces = (f->k + most - 1) / most, terms = (f->k + pieces - 1) / pieces;
+    const int64_t terms = terms_of(f->k, room->rounded != NULL);
+    const char *packed = room->rounded && f->packed ? f->packed->memory : NULL;
+    const int64_t bytes = packed ? packed_bytes(room->rounded, terms, f->n) : 0;
     for (int64_t from = 0; from < f->k; from += terms) {
         const lpb_gemm g = {
             .batch = 1,
@@ -63,6 +131,7 @@ void lpb_multiply(const lpb_isa *isa, const lpb_factors *f, lpb_room *room) {
             .beta = from || f->adds ? 1.0f : 0.0f,
             .bias = from ? NULL : f->bias,
             .bias_axis = from || !f->bias ? LPB_NO_BIAS : LPB_COLUMN_BIAS,
+            .b_packed = packed ? packed + from / terms * bytes : NULL,
         };
         if (room->rounded)
             multiply_rounded(isa, &g, room);

@@ -5,6 +5,12 @@
 
 #include "isa/isa.h"
 
+/* A matrix of k x n rounded to bfloat16 and packed, once for many products; `memory` is NULL where it is not. */
+typedef struct {
+    int64_t k, n;
+    void *memory;
+} lpb_packed;
+
 /* c (m x n) = a (m x k) b (k x n), or it is added to c; rows of b and c are contiguous, and rows or columns of a. */
 typedef struct {
     const float *a;
@@ -14,7 +20,8 @@ typedef struct {
     float *c;
     int64_t c_row, m, n, k;
     bool adds;
-    const float *bias; /* a row, or NULL */
+    const float *bias;        /* a row, or NULL */
+    const lpb_packed *packed; /* what b is, or NULL; unused in products of floats */
 } lpb_factors;
 
 /* Scratch memory of products, which grows; `failed` once there was none. With `rounded`, the kernel of bfloat16, their
@@ -27,6 +34,19 @@ typedef struct {
 } lpb_room;
 
 void lpb_multiply(const lpb_isa *isa, const lpb_factors *factors, lpb_room *room);
+/* The weights of a layer packed for both ways, once a step, in ranges of its outputs: [0, split), then `part` each; or
+ * one of all with split 0. The last `gap` of a range are zeros, which the way back leaves out; it has `columns`, 0
+ * where there is none. */
+typedef struct {
+    int64_t outputs, split, part, gap, terms, columns;
+    lpb_packed *forward, *back; /* NULL where the kernel does not round operands itself */
+} lpb_ranges;
+/* Packs anew what there is; false without memory. `turned` has a row for each term, `plain` for each output. */
+bool lpb_pack_ranges(const lpb_kernel *rounded, const float *turned, int64_t turned_row, const float *plain,
+                     int64_t plain_row, lpb_ranges *ranges);
+/* Of either way, what outputs [first, first + count) are packed as; NULL where they are no range. */
+const lpb_packed *lpb_range_of(const lpb_ranges *ranges, const lpb_packed *way, int64_t first, int64_t count);
+void lpb_free_ranges(lpb_ranges *ranges);
 /* What lpb_room.rounded is for products in a format; false where there are none. */
 bool lpb_rounded_kernel(const lpb_isa *isa, lpb_dtype products, const lpb_kernel **rounded);
 

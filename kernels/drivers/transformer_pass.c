@@ -36,7 +36,8 @@ static void forward(former_hand *w, const former_layer *l, int64_t first, int64_
                                .n = count,
                                .k = l->inputs,
                                .adds = adds,
-                               .bias = value_of(w, l->bias) + first});
+                               .bias = value_of(w, l->bias) + first,
+                               .packed = lpb_range_of(&l->ranges, l->ranges.forward, first, count)});
 }
 
 /* The gradient by x of what forward made of it, from that by y; those of weights and bias are added to. */
@@ -52,7 +53,8 @@ static void back(former_hand *w, const former_layer *l, int64_t first, int64_t c
                                .m = m,
                                .n = l->inputs,
                                .k = count,
-                               .adds = adds});
+                               .adds = adds,
+                               .packed = lpb_range_of(&l->ranges, l->ranges.back, first, count)});
     multiply(w, &(lpb_factors){.a = g.at,
                                .a_row = 1,
                                .a_col = g.row,
@@ -352,7 +354,9 @@ static void widen(former_hand *w, const first_attention *f, int part, int64_t h,
                                .c_row = f->row,
                                .m = w->rows,
                                .n = width,
-                               .k = size});
+                               .k = size,
+                               .packed = lpb_range_of(&f->projection->ranges, f->projection->ranges.back,
+                                                      part * width + h * size, size)});
 }
 
 /* The other way: to (rows x size, at the head's features) of x (rows x width). */
@@ -369,7 +373,9 @@ static void narrow(former_hand *w, const first_attention *f, int part, int64_t h
                                .m = w->rows,
                                .n = size,
                                .k = width,
-                               .bias = bias ? bias + part * width + h * size : NULL});
+                               .bias = bias ? bias + part * width + h * size : NULL,
+                               .packed = lpb_range_of(&f->projection->ranges, f->projection->ranges.forward,
+                                                      part * width + h * size, size)});
 }
 
 /* The gradient of the head's part of the weights: g (rows x size, at the head's features) by x (rows x width). */

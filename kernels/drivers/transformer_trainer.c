@@ -46,7 +46,15 @@ static former_layer next_layer(reader *r, int64_t inputs, int64_t outputs, bool 
     l.weight = next_parameter(r, inputs * outputs, learns);
     l.bias = next_parameter(r, outputs, learns);
     l.turned_row = lpb_odd_lines(outputs), l.plain_row = lpb_odd_lines(inputs);
+    l.ranges = (lpb_ranges){.outputs = outputs, .terms = inputs, .columns = inputs};
     return l;
+}
+
+/* Of a block over the first tokens only: queries, and keys and values of each head where these are seen through it. */
+static void divide(lpb_transformer_trainer *t, former_layer *projection) {
+    const int64_t width = t->net.width;
+    projection->ranges.split = width;
+    projection->ranges.part = t->net.attention_dropout == 0.0 ? t->size : 2 * width;
 }
 
 /* In the order of torch.nn.Module.named_parameters: of a module its own before those of the modules in it. */
@@ -64,6 +72,7 @@ static bool read_parameters(lpb_transformer_trainer *t, const int64_t *sizes, co
         former_block *block = t->block + b;
         block->norm_attention = published && !b ? -1 : next_norm(&r, true);
         block->projection = next_layer(&r, width, 3 * width, true);
+        if (!masked && b == t->net.blocks - 1) divide(t, &block->projection);
         block->out = next_layer(&r, width, width, true);
         block->norm_inner = next_norm(&r, true);
         block->up = next_layer(&r, width, t->net.inner * (published ? 2 : 1), true);
@@ -116,12 +125,13 @@ static former_layer *layer_at(const lpb_transformer_trainer *t, int64_t index) {
     return index < 4 * t->net.blocks + 3 ? others[index - 4 * t->net.blocks] : NULL;
 }
 
-/* The weights of a layer as its products want them. */
-static void lay_out(const lpb_transformer_trainer *t, const former_layer *l) {
+/* The weights of a layer as its products want them; false without memory. */
+static bool lay_out(const lpb_transformer_trainer *t, former_layer *l) {
     const float *weight = t->value + t->parameter[l->weight].at;
     t->isa->transpose(weight, l->inputs, l->outputs, l->inputs, l->turned, l->turned_row);
     for (int64_t o = 0; o < l->outputs; o++)
         memcpy(l->plain + o * l->plain_row, weight + o * l->inputs, (size_t)l->inputs * sizeof *weight);
+    return lpb_pack_ranges(t->rounded, l->turned, l->turned_row, l->plain, l->plain_row, &l->ranges);
 }
 
 static bool reserve(lpb_transformer_trainer *t, const float *values) {
@@ -134,8 +144,7 @@ static bool reserve(lpb_transformer_trainer *t, const float *values) {
     for (int64_t i = 0; (l = layer_at(t, i)); i++) {
         l->turned = lpb_new_zeros(l->inputs * l->turned_row);
         l->plain = lpb_new_zeros(l->outputs * l->plain_row);
-        if (!l->turned || !l->plain) return false;
-        lay_out(t, l);
+        if (!l->turned || !l->plain || !lay_out(t, l)) return false;
     }
     return true;
 }
@@ -213,7 +222,10 @@ void lpb_transformer_trainer_free(lpb_transformer_trainer *t) {
     for (int64_t i = 0; i < t->hand_count; i++) free_hand(t->hands[i]);
     free(t->hands);
     former_layer *l;
-    for (int64_t i = 0; t->block && (l = layer_at(t, i)); i++) free(l->turned), free(l->plain);
+    for (int64_t i = 0; t->block && (l = layer_at(t, i)); i++) {
+        free(l->turned), free(l->plain);
+        lpb_free_ranges(&l->ranges);
+    }
     free(t->columns);
     free(t->block);
     free(t->parameter);

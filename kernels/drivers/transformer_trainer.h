@@ -21,6 +21,7 @@ typedef struct {
     int64_t inputs, outputs, turned_row, plain_row;
     float *turned; /* inputs x outputs */
     float *plain;  /* outputs x inputs */
+    lpb_ranges ranges;
 } former_layer;
 
 /* Layers, and the first of the two parameters of each normalisation, -1 for none. */

@@ -34,6 +34,10 @@ typedef struct {
     /* For operands that are packed in any case (bfloat16, int8): B as this kernel wants it in lpb_gemm.b_packed. */
     int64_t (*packed_bytes)(const lpb_gemm *gemm);
     void (*pack)(const lpb_gemm *gemm, void *packed);
+    /* Of bfloat16, NULL where there is none: the same of floats, which are rounded to it (nearest, ties to even) as
+     * they are packed. One item, contiguous rows of B, contiguous rows or columns of A. */
+    void (*round_gemm)(const lpb_gemm *gemm, void *scratch);
+    void (*round_pack)(const lpb_gemm *gemm, void *packed);
     bool finishes_apart; /* a bias or an activation is dearer in its product than in a pass of its own */
     /* `rounds` rounds of independent multiply-adds in registers; returns operations done. */
     double (*peak)(int64_t rounds);

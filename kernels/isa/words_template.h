@@ -60,28 +60,38 @@ static void T(pack_b)(const lpb_gemm *g, const source_entry *b, word_entry *pack
 
 static void T(pack)(const lpb_gemm *g, void *packed) { T(pack_b)(g, g->b, packed); }
 
-static void T(words_gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratch) {
-    const int64_t words = words_of(g->k), ld = lpb_round_up(g->n, LPB_ALIGN);
-    const int64_t height = lpb_round_up(g->m, LPB_ALIGN);
-    int32_t *a = scratch, *b = a + words * height;
+static bool T(by_columns)(const lpb_gemm *g) {
 #ifdef WORD_A_AS_B
-    const bool by_columns = g->a_row == 1 && g->a_col != 1;
+    return g->a_row == 1 && g->a_col != 1;
 #else
-    const bool by_columns = false;
+    (void)g;
+    return false;
 #endif
-    const lpb_gemm columns = {.k = g->k, .n = g->m, .b_row = g->a_col, .b_col = 1};
+}
+
+/* The product of words in scratch, A before B. */
+static lpb_gemm T(of_words)(const lpb_gemm *g, int32_t *a) {
+    const int64_t words = words_of(g->k), height = lpb_round_up(g->m, LPB_ALIGN);
+    const bool by_columns = T(by_columns)(g);
     lpb_gemm w = *g;
     w.k = words;
     w.a = a, w.a_row = by_columns ? 1 : words, w.a_col = by_columns ? height : 1;
-    w.b = g->b_packed ? g->b_packed : b, w.b_row = ld, w.b_col = 1;
+    w.b = g->b_packed ? g->b_packed : a + words * height, w.b_row = lpb_round_up(g->n, LPB_ALIGN), w.b_col = 1;
+    return w;
+}
+
+static void T(words_gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratch) {
+    int32_t *a = scratch, *b = a + words_of(g->k) * lpb_round_up(g->m, LPB_ALIGN);
+    const lpb_gemm columns = {.k = g->k, .n = g->m, .b_row = g->a_col, .b_col = 1};
+    lpb_gemm w = T(of_words)(g, a);
 #ifdef WORD_OFFSET
     w.bias_axis = LPB_COLUMN_BIAS;
-    w.bias = (const float *)w.b + words * ld;
+    w.bias = (const float *)w.b + w.k * w.b_row;
 #endif
     for (int64_t item = first; item < last; item++) {
         if (item == first || g->a_batch != 0) {
             const source_entry *from = (const source_entry *)g->a + item * g->a_batch;
-            if (by_columns)
+            if (T(by_columns)(g))
                 T(pack_b)(&columns, from, (void *)a);
             else
                 T(pack_a)(g, from, (void *)a);

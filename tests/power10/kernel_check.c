@@ -359,6 +359,7 @@ static int check(int64_t cases) {
         for (int64_t c = 0; c < cases / 4; c++) check_transformer(isa);
         for (int64_t c = 0; c < cases / 4; c++) check_search(isa);
         for (int64_t c = 0; c < cases; c++) check_tape(isa);
+        for (int64_t c = 0; c < cases; c++) check_rounded_product(isa);
         for (int64_t c = 0; c < cases / 8; c++) check_former(isa);
         for (int64_t c = 0; c < cases / 4; c++) check_classifier(isa);
         for (int64_t c = 0; c < cases / 4; c++) check_stream(isa);
