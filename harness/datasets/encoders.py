@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets.coded_rows import CodedRows, Layout
-from harness.datasets.gaps import Gaps
+from harness.datasets.gaps import Absent, Gaps
 from harness.datasets.options import Encoding, parse_encoding
 from harness.decode import decode, encode
 
@@ -79,6 +79,7 @@ class Encoder:
     fill: Doubles  # one median per numeric or ordinal column, in column order
     scaler: Scaler | None
     gaps: Gaps = field(default_factory=Gaps)  # how values come to be missing
+    absent: Absent | None = None  # how many were, of ``columns``; None in bundles of before
 
     @classmethod
     def fit(
@@ -112,7 +113,8 @@ class Encoder:
             for name in frame.columns
             if isinstance(frame[name].dtype, pd.CategoricalDtype)
         }
-        unscaled = cls(encoding, tuple(map(str, frame.columns)), words, np.zeros(0), None)
+        absent = Absent.of((_is_absent(frame[name]) for name in frame.columns), len(frame))
+        unscaled = cls(encoding, tuple(map(str, frame.columns)), words, np.zeros(0), None, absent=absent)
         if encoding.scaling in PIXELS:
             return unscaled
         block = unscaled._logarithms(unscaled._numbers(frame))
@@ -226,6 +228,8 @@ class Encoder:
         arrays: dict[str, npt.NDArray[Any]] = {"encoder": np.array(json.dumps(described)), "fill": self.fill}
         if self.scaler is not None:
             arrays |= {f"scaler.{name}": value for name, value in self.scaler.parameters.items()}
+        if self.absent is not None:
+            arrays |= {"absent.rows": self.absent.rows, "absent.counts": self.absent.counts}
         return arrays
 
     @classmethod
@@ -240,6 +244,7 @@ class Encoder:
         scaler = None
         if scaling in _PARAMETERS and any(name.startswith("scaler.") for name in arrays):
             scaler = Scaler(scaling, {name: np.asarray(arrays[f"scaler.{name}"]) for name in _PARAMETERS[scaling]})
+        absent = Absent(arrays["absent.rows"], arrays["absent.counts"]) if "absent.rows" in arrays else None
         return cls(
             Encoding(categories, log, scaling),
             tuple(described["columns"]),
@@ -249,6 +254,7 @@ class Encoder:
             decode(Gaps, described["gaps"], "encoder.npz: gaps")
             if "gaps" in described
             else Gaps(),  # older bundles have none
+            absent,
         )
 
     def _is_indicator(self, name: str) -> bool:
@@ -330,6 +336,13 @@ def _codes(column: pd.Series[Any], vocabulary: tuple[str, ...]) -> npt.NDArray[n
     place = {value: position for position, value in enumerate(vocabulary)}
     by_category = [place.get(str(value), -1) for value in column.cat.categories]
     return np.array([*by_category, place.get("", -1)], dtype=np.int64)[column.cat.codes.to_numpy()]
+
+
+def _is_absent(column: pd.Series[Any]) -> npt.NDArray[np.bool_]:
+    """Which rows have no value: no category, or no number within float32."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return np.asarray(column.isna() | (column == ""), dtype=np.bool_)
+    return np.asarray(~(np.abs(column.to_numpy(np.float64)) <= LARGEST), dtype=np.bool_)
 
 
 def _runs(places: list[int]) -> tuple[tuple[slice, slice], ...]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
 
 # What programs and people write where a number is missing, casefolded.
 MISSING = frozenset({"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "nil", "missing", "unknown", "<na>",
@@ -103,6 +106,34 @@ class Gaps:
     def bounding(self, columns: Collection[str]) -> Gaps:
         """The same with the columns whose rarer values have no feature."""
         return replace(self, bounded=tuple(columns))
+
+
+@dataclass(frozen=True, eq=False)
+class Absent:
+    """Training rows without a value, column by column: in all of them, and in their first half.
+
+    Attributes:
+        rows: (2,).
+        counts: (2, columns).
+    """
+
+    rows: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, columns: Iterable[npt.NDArray[np.bool_]], rows: int) -> Absent:
+        """Of a mask of the rows for each column."""
+        first = rows // 2
+        counts = [(int(mask.sum()), int(mask[:first].sum())) for mask in columns]
+        return cls(np.array([rows, first]), np.array(counts, dtype=np.int64).reshape(-1, 2).T)
+
+    def __len__(self) -> int:
+        return int(self.counts.shape[1])
+
+    def column(self, place: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows without a value and rows, in all and in the first half."""
+        (whole, first), (rows, half) = self.counts[:, place].tolist(), self.rows.tolist()
+        return (whole, rows), (first, half)
 
 
 NUMBERS = Gaps(numbers=("", "nan", "na"))  # of published numbers, some of which are missing

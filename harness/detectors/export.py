@@ -15,7 +15,7 @@ from harness.detectors.base import Detector
 from harness.detectors.classifier import Classifier
 from harness.errors import InputError
 from harness.evaluation.calibration import calibrate_scores
-from harness.evaluation.drift import DriftReference
+from harness.evaluation.drift import DriftReference, ScoreReference
 from harness.evaluation.thresholds import Threshold
 from harness.linalg import chain, native
 from harness.record.accuracy import OperatingPoint
@@ -23,6 +23,9 @@ from harness.record.model import DatasetRecord
 from harness.scoring import artifacts, bundle
 from harness.scoring.artifacts import Artifacts, Scoring
 from harness.scoring.program import Program
+
+_FEW_SCORES = 200  # fewer say too little of a distribution
+_REFERENCE_ROWS = 20_000
 
 
 def prepare(detector: Detector, directory: Path, *, compiles: bool = True) -> Artifacts:
@@ -136,7 +139,8 @@ def save_bundle(detector: Detector, data: EncodedDataset, fitted: Fitted, direct
         dataset=fitted.dataset,
     )
     kind = _score_kind(detector)
-    validation = _validation(detector, data)
+    held_out = None if data.validation_x is None else detector.decision_function(data.validation_x)
+    validation = _labelled(held_out, data)
     manifest = bundle.Manifest(
         format=bundle.FORMAT,
         provenance=provenance,
@@ -150,7 +154,7 @@ def save_bundle(detector: Detector, data: EncodedDataset, fitted: Fitted, direct
         calibration=None if validation is None else calibrate_scores(*validation, logits=kind == "logit"),
     )
     rows = data.train_x if data.train_x.ndim == 2 else np.asarray(data.train_x)[:, -1]
-    reference = DriftReference.of(rows)
+    reference = DriftReference.of(rows).with_scores(_reference_scores(detector, data, held_out))
     bundle.write_bundle(
         directory, manifest, encoder, reference, lambda aside: _export_portable(detector, aside), validation
     )
@@ -162,11 +166,30 @@ def _score_kind(detector: Detector) -> bundle.ScoreKind:
     return "logit" if detector.even_score == 0.0 else "probability"
 
 
-def _validation(detector: Detector, data: EncodedDataset) -> tuple[NDArray[np.float32], NDArray[np.int8]] | None:
+def _labelled(
+    scores: NDArray[np.float32] | None, data: EncodedDataset
+) -> tuple[NDArray[np.float32], NDArray[np.int8]] | None:
     """Scores and labels of the validation rows, where there are both kinds."""
-    if data.validation_x is None or data.validation_y is None or len(np.unique(data.validation_y)) < 2:
+    if scores is None or data.validation_y is None or len(np.unique(data.validation_y)) < 2:
         return None
-    return detector.decision_function(data.validation_x), data.validation_y.astype(np.int8)
+    return scores, data.validation_y.astype(np.int8)
+
+
+def _reference_scores(detector: Detector, data: EncodedDataset, held_out: NDArray[np.float32] | None) -> ScoreReference:
+    """Of validation rows that are like the training rows: normal ones where only those were trained on.
+
+    Scores of training rows themselves, to which a model may be fitted closely, are for want of `_FEW_SCORES` of others.
+    """
+    threshold = detector.threshold_
+    if held_out is not None and data.validation_y is not None:
+        like = held_out if data.train_y.any() else held_out[data.validation_y == 0]
+        like = like[np.isfinite(like)]
+        if len(like) >= _FEW_SCORES:
+            return ScoreReference.of(like, threshold, held_out=True)
+    rows = len(data.train_x)
+    places = np.unique(np.linspace(0, rows - 1, min(rows, _REFERENCE_ROWS)).astype(np.int64))
+    scores = detector.decision_function(np.asarray(data.train_x[places]))
+    return ScoreReference.of(scores[np.isfinite(scores)], threshold, held_out=False)
 
 
 def _export_portable(detector: Detector, directory: Path) -> None:

@@ -12,7 +12,9 @@ from harness.wording import plural
 
 _REMEMBERED = 50  # calls
 _BEYOND = 1.25  # times the largest call, from where a fit is not trusted alone
-_MANY_ROWS = 1 << 20  # more than wait at a time
+TURN_S = 0.002  # of work in a turn of the event loop: what comes meanwhile waits so long to be read, and refused
+_FIRST = 16  # requests or rows of a turn whose cost is not known
+_EFFICIENT = 3.0  # times what a call costs without any row, for which its rows are taken at least
 
 
 class CostModel:
@@ -23,6 +25,7 @@ class CostModel:
         self._n = self._s = self._nn = self._ns = 0.0
         self._coefficients = (0.0, 0.0)
         self._largest = 0  # rows of a call
+        self._alike = True  # calls have the same number of rows, which says nothing of `a`
 
     def add(self, rows: int, seconds: float) -> None:
         """Learn from a call."""
@@ -46,7 +49,8 @@ class CostModel:
     def _fit(self) -> tuple[float, float]:
         count = len(self._calls)
         spread = self._nn - self._n * self._n / count
-        a = (self._ns - self._n * self._s / count) / spread if spread > 0 else 0.0
+        self._alike = spread <= 0
+        a = 0.0 if self._alike else (self._ns - self._n * self._s / count) / spread
         b = (self._s - a * self._n) / count
         if a < 0:
             return 0.0, self._s / count
@@ -63,10 +67,21 @@ class CostModel:
         fitted = a * rows + b
         return fitted if rows <= _BEYOND * self._largest else max(fitted, rows * self._s / max(self._n, 1.0))
 
-    def rows_within(self, seconds: float) -> int:
-        """Rows of a call that takes no longer, at least one."""
+    def rows_of_a_turn(self, seconds: float = TURN_S) -> int:
+        """The most rows for which the fit says no longer, at least one; beyond the calls so far, in proportion to them.
+
+        Where a call costs much without any row, at least as many as cost `_EFFICIENT` times that: the capacity must not
+        fall for the sake of short turns.
+        """
         a, b = self._coefficients
-        return max(1, int(min((seconds - b) / a, _MANY_ROWS))) if a > 0 else _MANY_ROWS
+        if not self._calls:
+            return _FIRST
+        in_proportion = seconds / max(self._s / self._n, 1e-9)
+        if self._alike:
+            return max(1, int(in_proportion))
+        rows = max(seconds - b, _EFFICIENT * b) / a if a > 0 else math.inf
+        trusted = _BEYOND * self._largest
+        return max(1, int(rows if rows <= trusted else max(trusted, min(rows, in_proportion))))
 
 
 class Admission:
@@ -93,6 +108,10 @@ class Admission:
             return 0
         return max(1, math.ceil(self.cost.seconds(self.waiting + rows)))
 
+    def reason(self, rows: int) -> str:
+        """Why ``rows`` more have to wait: too many, or too late."""
+        return "queue" if self.waiting + rows > self._queue_rows else "deadline"
+
     def admit(self, rows: int) -> None:
         """Take ``rows`` among those that wait.
 
@@ -100,7 +119,7 @@ class Admission:
             HttpError: 503 when they would be too many, or late; with the seconds after which to try again.
         """
         if (seconds := self.wait(rows)) > 0:
-            raise too_late(seconds)
+            raise refusal(self.reason(rows), seconds)
         if rows > self._queue_rows:
             raise HttpError(413, f"{plural(rows, 'row')} in a request; at most {self._queue_rows} are taken")
         self.waiting += rows
@@ -126,6 +145,15 @@ class Intake:
     def waiting(self) -> int:
         """Requests in hand."""
         return self._admission.waiting
+
+    @property
+    def reason(self) -> str:
+        """Why another is not taken."""
+        return self._admission.reason(1)
+
+    def requests_of_a_turn(self) -> int:
+        """How many to carry on in a turn of the event loop, by the rule for rows."""
+        return self._admission.cost.rows_of_a_turn()
 
     def admit(self) -> int:
         """Take a request: 0, or the seconds after which to try again."""
@@ -154,6 +182,9 @@ class Intake:
             self._began, self._answered, self._size = now, 0, 0
 
 
-def too_late(seconds: int) -> HttpError:
-    """The answer to what cannot be answered in time."""
-    return HttpError(503, "too many rows wait already", (("Retry-After", str(seconds)),))
+_WHY = {"queue": "too many rows wait already", "deadline": "it would be answered after its deadline"}
+
+
+def refusal(reason: str, seconds: int) -> HttpError:
+    """The answer to what cannot be taken now; it may be sent again after so many seconds."""
+    return HttpError(503, _WHY[reason], (("Retry-After", str(seconds)),), reason)

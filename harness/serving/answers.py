@@ -96,7 +96,7 @@ class AnswerHeads:
             began: when it came, by the clock of the latency.
             close: the connection ends with it.
         """
-        self._app.count(None if request is None else request.path, reply.status)
+        self._app.count(None if request is None else request.path, reply.status, reason=reply.reason)
         self._app.metrics.request_s.add(perf_counter() - began)
         self.renew()
         head = self._head(reply)
@@ -105,7 +105,7 @@ class AnswerHeads:
 
     def refusal(self, path: str, reply: Reply, began: float) -> bytes:
         """A whole answer, counted, that is given at once to many."""
-        self._app.count(path, reply.status)
+        self._app.count(path, reply.status, reason=reply.reason)
         self._app.metrics.request_s.add(perf_counter() - began)
         self.renew()
         last = self._refusal

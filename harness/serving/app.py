@@ -12,8 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from harness.decode import encode
+from harness.platform import purr
 from harness.platform.second_clock import ClockWatch
-from harness.serving.admission import Admission, Intake, too_late
+from harness.platform.sysroot import SysRoot
+from harness.serving.admission import Admission, Intake, refusal
 from harness.serving.card_keeper import CardStep
 from harness.serving.documents import Documents
 from harness.serving.drift import DriftState
@@ -51,6 +53,9 @@ class Others(Protocol):
 class App:
     """The handlers of one model, and what they share."""
 
+    physical_cores: float | None = None  # that the partition consumed in the last step; None off PowerVM
+    _purr: purr.Clock | None = None
+
     def __init__(
         self,
         model: ServedModel,
@@ -65,7 +70,7 @@ class App:
     ) -> None:
         self.model, self.admission, self.others = model, admission, others
         self.intake = Intake(admission.another())
-        self.metrics = Metrics(own)
+        self.metrics = Metrics(own, model.score_bounds)
         self.scorer = None if others is not None else Scorer(model, admission, self.metrics, drift_window)
         self.cpus: tuple[int, ...] | None = None  # of all processes
         self.taker: Takes | None = None  # of requests, where it is not a `Batch` of this process
@@ -186,12 +191,12 @@ class App:
         assert self.scorer is not None
         return self.scorer.score(batch)
 
-    def count(self, path: str | None, status: int, answers: int = 1) -> None:
-        """Count answers, by their route where they have one."""
+    def count(self, path: str | None, status: int, answers: int = 1, *, reason: str = "") -> None:
+        """Count answers, by their route where they have one; ``reason`` as of `Reply`."""
         self.metrics.requests[path if path in self._methods and path else "other", status] += answers
         # Readiness that says no is an answer, and a defect of the server refuses nothing.
         if status >= 400 and status != 500 and ("GET", path or "") not in self._open:
-            self.metrics.rejected[_REASONS.get(status, "invalid")] += answers
+            self.metrics.rejected[reason or _REASONS.get(status, "invalid")] += answers
 
     def _no_route(self, path: str) -> HttpError:
         methods = self._methods.get(path)
@@ -221,6 +226,9 @@ class App:
             say(f"latencies and deadlines are wrong: {mismatch}.")
         self.clock_mismatch = self.clock_mismatch or mismatch
         self.metrics.clock_mismatch = self.clock_mismatch is not None
+        before, self._purr = self._purr, purr.read(SysRoot("/"))
+        consumed = purr.consumption(before, self._purr)
+        self.physical_cores = None if consumed is None else consumed.physical_cores
         self.history.sample(self.total(), monotonic() - self._began, self.drift_state().worst)
 
     def refused(self, method: str, peer: object) -> Reply | None:
@@ -233,7 +241,7 @@ class App:
             return None
         if self.quota is not None and (wait := self.quota.wait(client_of(peer))):
             return HttpError(429, "too many requests of this client", (("Retry-After", str(wait)),)).reply()
-        return _late(wait) if (wait := self.intake.admit()) else None
+        return _late(self.intake.reason, wait) if (wait := self.intake.admit()) else None
 
     def answering(self, done: Done) -> Done:
         """What takes the reply to a request in hand."""
@@ -264,9 +272,7 @@ class App:
     def _metrics(self) -> Reply:
         bundle = self.model.bundle.manifest.provenance
         info = {"model": self.model.name, "detector": bundle.detector, "backend": self.model.backend}
-        drift = self.drift_state()
-        psi = {name: each.psi for name, each in drift.features.items()}
-        return Reply(200, openmetrics(self.total(), info, psi, drift.alarms), _TEXT)
+        return Reply(200, openmetrics(self.total(), info, self.drift_state(), self.physical_cores), _TEXT)
 
     def drift_state(self) -> DriftState:
         """What ``GET /drift`` says."""
@@ -277,13 +283,15 @@ class App:
 
     def total(self) -> Metrics:
         """What all processes of the server have counted."""
+        if self.scorer is not None:
+            self.scorer.drift.catch_up()
         if self.fraud is not None and self.scorer is not None:
             self.metrics.cards = len(self.fraud.states)
             self.metrics.streams = self.fraud.states.counts
         return self.metrics if self.others is None else self.others.total(self.metrics)
 
 
-_REASONS = {401: "auth", 413: "size", 429: "quota", 431: "size", 503: "queue"}
+_REASONS = {401: "auth", 413: "size", 429: "quota", 431: "size"}
 
 
 def is_work(method: str) -> bool:
@@ -292,5 +300,5 @@ def is_work(method: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _late(seconds: int) -> Reply:
-    return too_late(seconds).reply()
+def _late(reason: str, seconds: int) -> Reply:
+    return refusal(reason, seconds).reply()

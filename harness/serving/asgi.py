@@ -56,7 +56,7 @@ def asgi(app: App) -> fastapi.FastAPI:
             reply = error.reply()
         except ClientDisconnect:  # nobody is there to be answered
             return Response(b"", 400)
-        app.count(None if request is None else request.path, reply.status)
+        app.count(None if request is None else request.path, reply.status, reason=reply.reason)
         app.metrics.request_s.add(perf_counter() - began)
         response = Response(reply.body, reply.status, dict(reply.headers))
         response.headers["content-type"] = reply.content_type

@@ -17,7 +17,7 @@ from harness.serving.answers import AnswerHeads
 from harness.serving.app import App, is_work
 from harness.serving.exchange import HttpError, Reply, Request
 from harness.serving.http1 import Head, Limits, Parser
-from harness.serving.listening import LINGER_S, Unsent, too_many
+from harness.serving.listening import LINGER_S, Unsent, too_many, too_slow
 from harness.serving.loop import CONTINUE, PIPELINED, READ, REQUEST_S
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ else:
 
 LINE = "line"  # key of the connection in what ASGI calls the state of a request
 _PASSED = ("host", "content-type", "authorization")
-_A_TURN = 16  # requests that the application gets in a turn of the loop: 2 to 3 ms, which those refused wait at most
 
 
 def kind_of_protocol() -> str:
@@ -71,7 +70,7 @@ class Handover:
 
     def _turn(self) -> None:
         try:
-            for _ in range(min(_A_TURN, len(self._next))):
+            for _ in range(min(self.app.intake.requests_of_a_turn(), len(self._next))):
                 self._next[0].begin()
                 self._next.popleft()
         except BaseException:  # a defect costs its request alone
@@ -138,7 +137,7 @@ class Framed(_Protocol):
         self.made = self._since = monotonic()
         beyond = len(self.connections) - limits.connections
         if beyond > limits.lingering:
-            metrics.rejected["queue"] += 1
+            metrics.rejected["connections"] += 1
             self.transport.abort()
         elif beyond > 0:
             self._refuse(too_many())
@@ -261,7 +260,7 @@ class Framed(_Protocol):
     def _watch(self, *, begun: bool) -> None:
         """Refuse a request that does not come in time."""
         if begun and self._late is None:
-            late = HttpError(408, "the request did not come in time")
+            late = too_slow()
             self._late = asyncio.get_running_loop().call_later(REQUEST_S, self._refuse, late)
         elif not begun and self._late is not None:
             self._late.cancel()

@@ -12,8 +12,6 @@ from harness.serving.admission import Admission
 from harness.serving.exchange import Done, HttpError, Reply, Request, Scoring
 from harness.serving.metrics import Metrics
 
-TURN_S = 0.002  # of scoring in a turn of the event loop: what comes meanwhile waits so long to be read, and refused
-
 T = TypeVar("T")
 _Asked = TypeVar("_Asked", contravariant=True)
 
@@ -129,10 +127,10 @@ class RequestBatch(Batch[Request]):
 
     def rows_together(self) -> int:
         """As many as are scored in a turn."""
-        return self._admission.cost.rows_within(TURN_S)
+        return self._admission.cost.rows_of_a_turn()
 
     def _due(self) -> int:
-        """Rows that take `TURN_S`; all where they are cards' windows, which change with every row that is taken."""
+        """Those of a turn; all where they are cards' windows, which change with every row that is taken."""
         if any(isinstance(each.outcome, Scoring) and each.outcome.advance is not None for each in self._waiting):
             return len(self._waiting)
         left = self.rows_together()

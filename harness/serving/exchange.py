@@ -33,6 +33,7 @@ class Reply(NamedTuple):
     body: bytes
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    reason: str = ""  # of a refusal, where its status does not say
 
 
 class Advances(Protocol):
@@ -66,6 +67,7 @@ class Scoring(NamedTuple):
 
     Attributes:
         score: in place of the model's own; its result has a row per row, and that one in the last column.
+        missing: which values of the raw rows were missing that these were made of (n, columns); None for none.
         admitted: the rows are among the waiting ones already.
         advance: of a single row that is scored by what its card has open, with a result as of ``score``.
     """
@@ -75,6 +77,7 @@ class Scoring(NamedTuple):
     score: Callable[[Rows], Scores] | None = None
     admitted: bool = False
     advance: Advance | None = None
+    missing: NDArray[np.bool_] | None = None
 
 
 class RowRoute(NamedTuple):
@@ -108,17 +111,18 @@ class Takes(Protocol):
 
 
 class HttpError(Exception):
-    """A request that is answered by ``status`` and a sentence."""
+    """A request that is answered by ``status`` and a sentence; ``reason`` as of `Reply`."""
 
-    def __init__(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = (), reason: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.headers = headers
+        self.reason = reason
 
     def reply(self) -> Reply:
         """The answer."""
-        return Reply(self.status, to_json({"error": self.message}), headers=self.headers)
+        return Reply(self.status, to_json({"error": self.message}), headers=self.headers, reason=self.reason)
 
 
 def to_json(value: Any) -> bytes:

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.datasets.encoders import Doubles, Encoder
 from harness.datasets.few_rows import MOST, FewRows
@@ -19,6 +20,7 @@ from harness.wording import plural
 
 _NUMBERS = {int, float}
 _NONE = "\0"  # no category of any column
+_NEVER = -2  # code of no category
 
 
 class RowEncoder:
@@ -28,6 +30,7 @@ class RowEncoder:
         self.columns = encoder.columns
         self._encoder = encoder
         self.filled = encoder.gaps.filled  # a number may be missing
+        self.absent = encoder.absent if self.filled else None  # how many were in training, where that is known
         self._sentinels = encoder.gaps.sentinels
         self._numbers: list[int] = []  # columns of the numeric block, ordinal codes among them
         self._texts: list[tuple[int, dict[str, int]]] = []  # column, codes
@@ -88,6 +91,23 @@ class RowEncoder:
         packed = b"".join([self._pack_codes(*codes) for _, codes in rows])  # half the time of an array made of tuples
         codes = np.frombuffer(packed, dtype=np.int64).reshape(len(rows), len(self._texts))
         return self._encoder.assemble(self._block(rows), codes)
+
+    def missing(self, rows: Sequence[Checked]) -> NDArray[np.bool_] | None:
+        """Which values of rows were missing, (rows, columns); None where it is not known how many were in training."""
+        if self.absent is None:
+            return None
+        missing = np.zeros((len(rows), len(self.columns)), dtype=np.bool_)
+        numbers = self._block(rows)
+        missing[:, self._numbers] = np.isnan(numbers)
+        for place, codes in self._ordinals:
+            missing[:, self._numbers[place]] = numbers[:, place] == self._without(self._numbers[place], codes)
+        for place, (column, codes) in enumerate(self._texts):
+            missing[:, column] = [given[place] == self._without(column, codes) for _, given in rows]
+        return missing
+
+    def _without(self, column: int, codes: dict[str, int]) -> int:
+        """The code of a category that is missing: -1, where that is not one of those without a feature, too."""
+        return codes.get("", _NEVER if self.columns[column] in self._encoder.gaps.bounded else -1)
 
     def _block(self, rows: Sequence[Checked]) -> Doubles:
         """The numbers of rows, to be overwritten."""

@@ -21,7 +21,7 @@ from harness.serving.app import App, is_work
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Request, Takes
 from harness.serving.http1 import Head, Limits, Parser
-from harness.serving.listening import LINGER_S, Unsent, hang_up, stop_accepting, too_many
+from harness.serving.listening import LINGER_S, Unsent, hang_up, stop_accepting, too_many, too_slow
 from harness.serving.loop import (
     BACKLOG,
     CONTINUE,
@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
         self._front.app.metrics.connections = len(self._front.connections)
         beyond = len(self._front.connections) - self._front.limits.connections
         if beyond > self._front.limits.lingering:
-            self._front.app.metrics.rejected["queue"] += 1
+            self._front.app.metrics.rejected["connections"] += 1
             self._transport.abort()
         elif beyond > 0:
             self._refuse(too_many())
@@ -368,7 +368,7 @@ class Connection(asyncio.Protocol):
             if waited > patience.idle:
                 self.close()
         elif waited > patience.request:
-            self._refuse(HttpError(408, "the request did not come in time"))
+            self._refuse(too_slow())
 
     def leave(self) -> None:
         """Close, unless a request begins at this moment."""

@@ -101,7 +101,12 @@ def limits_here(limits: Limits) -> Limits:
 
 def too_many() -> HttpError:
     """The answer to a connection beyond what may be open."""
-    return HttpError(503, "too many connections", (("Retry-After", "1"),))
+    return HttpError(503, "too many connections", (("Retry-After", "1"),), "connections")
+
+
+def too_slow() -> HttpError:
+    """The answer to a request whose end does not come."""
+    return HttpError(408, "the request did not come in time", reason="timeout")
 
 
 def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import process_time
 
+from harness.serving.drift import DriftState
+
 _LOWEST_S, _HIGHEST_S = 1e-5, 10.0
 
 
@@ -86,6 +88,7 @@ class ProcessTime:
     cpus: int
     cpu_s: float
     scoring_s: float
+    answered: int | None = None  # requests; None of a process that answers none
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,12 @@ class Metrics:
 
     Args:
         own: name of this process; None where it is none of a server.
+        score_bounds: of the histogram of scores; none for none.
+        answers: this process answers requests.
     """
 
-    def __init__(self, own: str | None = None) -> None:
-        self.own = own
+    def __init__(self, own: str | None = None, score_bounds: tuple[float, ...] = (), *, answers: bool = True) -> None:
+        self.own, self._answers = own, answers
         self._others: dict[str, ProcessTime] = {}
         self.requests: Counter[tuple[str, int]] = Counter()  # by endpoint and status
         self.rejected: Counter[str] = Counter()  # by reason
@@ -122,6 +127,7 @@ class Metrics:
         self.queue_s = Histogram()
         self.score_s = Histogram()
         self.batch_rows = Histogram(ROWS)
+        self.scores = Histogram(score_bounds) if score_bounds else None
         self.connections = 0
         self.in_flight = 0
         self.clock_mismatch = False
@@ -131,7 +137,8 @@ class Metrics:
     @property
     def histograms(self) -> tuple[Histogram, ...]:
         """All of them."""
-        return self.request_s, self.queue_s, self.score_s, self.batch_rows
+        always = self.request_s, self.queue_s, self.score_s, self.batch_rows
+        return always if self.scores is None else (*always, self.scores)
 
     @property
     def processes(self) -> Mapping[str, ProcessTime]:
@@ -140,7 +147,9 @@ class Metrics:
             return self._others
         before = self._others.get(self.own, ProcessTime(0, 0.0, 0.0))  # of those whose place this one took
         cpu_s = round(before.cpu_s + process_time(), 2)  # at rest the same from one look to the next
-        return {**self._others, self.own: ProcessTime(len(os.sched_getaffinity(0)), cpu_s, self.score_s.total)}
+        answered = sum(self.requests.values()) if self._answers else None
+        cpus = len(os.sched_getaffinity(0))
+        return {**self._others, self.own: ProcessTime(cpus, cpu_s, self.score_s.total, answered)}
 
     def counts(self) -> Counts:
         """All of it, at rest."""
@@ -179,14 +188,14 @@ class Metrics:
             self.streams.add(counts.streams)
 
 
-def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, float], alarms: int) -> bytes:
+def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: DriftState, physical_cores: float | None) -> bytes:
     """The text that a scraper reads.
 
     Args:
         metrics: of the server.
         info: labels of the model.
-        drift: PSI of the last window by feature.
-        alarms: windows that drifted.
+        drift: as ``GET /drift`` has it.
+        physical_cores: that the partition consumed of late; None off PowerVM.
     """
     lines: list[str] = []
     _family(lines, "model", "info", "The model that is served.", [("_info", info, 1)])
@@ -205,23 +214,14 @@ def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, f
         ("batch_rows", metrics.batch_rows, "Rows of a call of the scorer."),
     ):
         _family(lines, name, "histogram", what, _histogram(histogram), unit="seconds" if "seconds" in name else "")
-    for name, kind, what in (
-        ("cpu_seconds", "counter", "CPU time of a process of the server."),
-        ("scoring_seconds", "counter", "Time of a process within calls of the model."),
-        ("cpus", "gauge", "CPUs that a process may use."),
-    ):
-        key, suffix = (f"{name[:-8]}_s", "_total") if kind == "counter" else (name, "")
-        times: list[Sample] = [
-            (suffix, {"process": own}, getattr(each, key)) for own, each in sorted(metrics.processes.items())
-        ]
-        _family(lines, f"process_{name}", kind, what, times, unit="seconds" if kind == "counter" else "")
+    if metrics.scores is not None:
+        _family(lines, "scores", "histogram", "Scores of rows.", _histogram(metrics.scores))
+    _of_processes(lines, metrics, physical_cores)
     _family(lines, "connections", "gauge", "Connections open.", [("", {}, metrics.connections)])
     _family(lines, "inflight", "gauge", "Requests being answered.", [("", {}, metrics.in_flight)])
     wrong: list[Sample] = [("", {}, int(metrics.clock_mismatch))]
     _family(lines, "clock_mismatch", "gauge", "1 once the clock that times has disagreed with the kernel's.", wrong)
-    psi = [("", {"feature": name, "statistic": "psi"}, value) for name, value in drift.items()]
-    _family(lines, "drift", "gauge", "Drift of the last window, by feature.", psi)
-    _family(lines, "drift_alarms", "counter", "Windows that drifted.", [("_total", {}, alarms)])
+    _drift(lines, drift)
     if (streams := metrics.streams) is not None:
         _family(lines, "stream_keys", "gauge", "Cards whose transactions are kept.", [("", {}, metrics.cards)])
         evicted = [("_total", {"reason": reason}, streams.evicted[reason]) for reason in EVICTIONS]
@@ -248,12 +248,48 @@ def _family(lines: list[str], name: str, kind: str, what: str, samples: Iterable
         lines.append(f"{full}{suffix}{{{shown}}} {value:.9g}" if shown else f"{full}{suffix} {value:.9g}")
 
 
+def _drift(lines: list[str], drift: DriftState) -> None:
+    labelled = [({"feature": each.name, "statistic": each.statistic}, each) for each in drift.samples()]
+    for name, attribute, what in (
+        (
+            "drift",
+            "value",
+            "Statistics of the last window: psi by feature, ks of the scores, shares flagged and missing.",
+        ),
+        ("drift_of_bound", "of_bound", "The same over their bounds, which depend on the window: above 1 is drift."),
+    ):
+        _family(lines, name, "gauge", what, [("", labels, getattr(each, attribute)) for labels, each in labelled])
+    _family(lines, "drift_windows", "counter", "Windows judged.", [("_total", {}, drift.windows)])
+    _family(lines, "drift_alarms", "counter", "Windows that drifted.", [("_total", {}, drift.alarms)])
+
+
+def _of_processes(lines: list[str], metrics: Metrics, physical_cores: float | None) -> None:
+    for name, kind, what in (
+        ("cpu_seconds", "counter", "CPU time of a process of the server."),
+        ("scoring_seconds", "counter", "Time of a process within calls of the model."),
+        ("cpus", "gauge", "CPUs that a process may use."),
+    ):
+        key, suffix = (f"{name[:-8]}_s", "_total") if kind == "counter" else (name, "")
+        times: list[Sample] = [
+            (suffix, {"process": own}, getattr(each, key)) for own, each in sorted(metrics.processes.items())
+        ]
+        _family(lines, f"process_{name}", kind, what, times, unit="seconds" if kind == "counter" else "")
+    answered = {own: each.answered for own, each in sorted(metrics.processes.items()) if each.answered is not None}
+    total = max(1, sum(answered.values()))
+    shares: list[Sample] = [("", {"worker": own}, count / total) for own, count in answered.items()]
+    _family(lines, "worker_share", "gauge", "Of all answers, those of a process.", shares)
+    cores: list[Sample] = [] if physical_cores is None else [("", {}, physical_cores)]
+    _family(lines, "physical_cores", "gauge", "That the partition consumed of late, by its PURR.", cores)
+
+
 def _histogram(histogram: Histogram) -> list[Sample]:
     samples: list[Sample] = []
     cumulated = 0
     for bound, count in zip((*histogram.bounds, None), histogram.counts, strict=True):
         cumulated += count
-        samples.append(("_bucket", {"le": "+Inf" if bound is None else f"{bound:g}"}, cumulated))
+        samples.append(("_bucket", {"le": "+Inf" if bound is None else f"{bound:.9g}"}, cumulated))
+    if histogram.bounds[0] < 0:  # whose sum could fall
+        return samples
     return [*samples, ("_count", {}, cumulated), ("_sum", {}, histogram.total)]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.datasets.card_rows import CardEncoder
+from harness.datasets.gaps import Absent
 from harness.detectors.opening import fastest_backend, open_saved
 from harness.scoring.bundle import Bundle, open_bundle
 from harness.serving.exchange import Checked, Rows, Scores
@@ -97,6 +98,18 @@ class ServedModel:
         if not self.bundle.manifest.columns:
             return None
         return CardEncoder.of(self.bundle.encoder, single_time=self._as_published)
+
+    @property
+    def raw_columns(self) -> tuple[tuple[str, ...], Absent | None]:
+        """Columns of raw rows in which values may be missing, and how many were in training where that is known."""
+        encoder = self.encoder
+        return ((), None) if encoder is None or not encoder.filled else (encoder.columns, encoder.absent)
+
+    @property
+    def score_bounds(self) -> tuple[float, ...]:
+        """Of the histogram of scores; none where the bundle has no reference of them."""
+        scores = self.bundle.drift.scores
+        return () if scores is None else tuple(scores.edges.tolist())
 
     @property
     def score_name(self) -> str:

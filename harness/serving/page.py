@@ -10,7 +10,7 @@ import jinja2
 
 from harness.content import content_dir
 from harness.platform.parse import format_cpulist
-from harness.serving.drift import DriftState
+from harness.serving.drift import SCORES, DriftState, Sample
 from harness.serving.exchange import Reply
 from harness.serving.history import KEPT, STEP_S, History, Step
 from harness.serving.metrics import Metrics
@@ -24,7 +24,9 @@ _NOTHING_ELSE = (  # the page says so too, but not who may frame it
 )
 _REFRESH = (("Refresh", str(round(STEP_S))), ("Cache-Control", "no-store"))
 _LEFT, _TOP, _WIDTH, _HEIGHT = 62.0, 8.0, 282.0, 110.0
-_FEATURES = 10
+_STATISTICS = 10
+_OF_STATISTIC = {"psi": "stability index of {}", "ks": "distance of the {}", "flagged": "share flagged",
+                 "missing": "missing values of {}"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class View:
 
 def page(view: View) -> Reply:
     """The page of this moment."""
-    worst = sorted(view.drift.features.items(), key=lambda item: -item[1].psi / item[1].bound)
+    by_size = sorted(view.drift.samples(), key=lambda sample: -sample.of_bound)
+    worst = [each for number, each in enumerate(by_size) if number < _STATISTICS or each.name == SCORES]
     return html(
         "serve.html.j2", _REFRESH,
         model=view.described,
@@ -85,10 +88,14 @@ def page(view: View) -> Reply:
         minutes=f"{KEPT * STEP_S / 60:g}",
         counts=_counts(view),
         drift=view.drift,
-        worst=[(name, f"{each.psi:.3g}", f"{each.bound:.3g}", each.over) for name, each in worst[:_FEATURES]],
+        worst=[(_named(each), f"{each.value:.3g}", f"{each.bound:.3g}", each.over) for each in worst],
         endpoints=view.endpoints,
         box=(_LEFT, _TOP, _WIDTH, _HEIGHT),
     )  # fmt: skip
+
+
+def _named(sample: Sample) -> str:
+    return _OF_STATISTIC[sample.statistic].format(sample.name)
 
 
 def html(name: str, headers: tuple[tuple[str, str], ...] = (), /, **values: Any) -> Reply:
@@ -112,7 +119,7 @@ def charts(history: History, names: tuple[str, ...]) -> tuple[Chart, ...]:
             "p99": [None if step.p99_s is None else 1e3 * step.p99_s for step in steps],
         }),
         _chart("Levels", "share of the rows scored", " %", shares),
-        _chart("Drift", "largest stability index of a feature over its bound; above 1 is drift", "", {
+        _chart("Drift", "the statistic that is largest over its bound; above 1 is drift", "", {
             "drift": [step.drift for step in steps],
         }, mark=1.0),
     )  # fmt: skip

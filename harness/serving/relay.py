@@ -22,8 +22,8 @@ from harness.serving.app import App
 from harness.serving.batch import defect
 from harness.serving.card_keeper import CardStep
 from harness.serving.card_states import Answer
-from harness.serving.exchange import Done, HttpError, Reply, Request, Scoring
-from harness.serving.scorer import features, finished
+from harness.serving.exchange import Done, HttpError, Reply, Request, Rows, Scoring
+from harness.serving.scorer import Mask, features, finished, missing_of
 
 _LENGTH = struct.Struct(">I")
 _AGAIN_S = 0.05
@@ -37,6 +37,7 @@ class RowsAsked(NamedTuple):
     requests: list[tuple[int, int]]  # number and rows of each
     shape: tuple[int, ...]
     values: bytes  # float32
+    missing: bytes  # which values of raw rows were missing, as `Scoring.missing`; none for none
 
 
 class Asked(NamedTuple):
@@ -141,8 +142,8 @@ class Link(Framed):
         self._number += 1
         self._next.append((self._number, _Waiting(outcome, done, rows)))
 
-    def flush(self, encode: Callable[[list[Scoring]], Any]) -> None:
-        """Send what was asked; ``encode`` makes the features of rows."""
+    def flush(self, encode: Callable[[list[Scoring]], tuple[Rows, Mask | None]]) -> None:
+        """Send what was asked; ``encode`` makes the features of rows, and says which raw values were missing."""
         waiting, self._next = self._next, []
         self._waiting.update(waiting)
         cards: list[tuple[int, str, tuple[Any, ...], str | None]] = []
@@ -156,9 +157,10 @@ class Link(Framed):
                 ways.setdefault(way, []).append((number, each.outcome))
         rows = []
         for way, asked in ways.items():
-            values = encode([scoring for _, scoring in asked])
+            values, mask = encode([scoring for _, scoring in asked])
+            missing = b"" if mask is None or not mask.any() else mask.tobytes()
             counts = [(number, len(scoring.rows)) for number, scoring in asked]
-            rows.append(tuple(RowsAsked(way, counts, values.shape, values.tobytes())))
+            rows.append(tuple(RowsAsked(way, counts, values.shape, values.tobytes(), missing)))
         self.send((self._since, rows, cards))
 
     def fail(self, error: Exception) -> None:
@@ -169,10 +171,10 @@ class Link(Framed):
 
     def came(self, message: Any) -> None:
         """Answers: of each its number, then a `Reply`, whose body is what was scored where its status is 200."""
-        for number, status, body, headers in message:
+        for number, status, body, headers, reason in message:
             waiting = self._take(number)
             if status != 200:
-                waiting.done(Reply(status, body, headers=headers))
+                waiting.done(Reply(status, body, headers=headers, reason=reason))
                 continue
             try:
                 reply = _answer(waiting.outcome, waiting.rows, body)
@@ -239,7 +241,7 @@ class Relay:
 
     def _flush(self, link: Link) -> None:
         try:
-            link.flush(lambda batch: features(self._app.model, batch))
+            link.flush(lambda batch: (features(self._app.model, batch), missing_of(self._app.model, batch)))
         except Exception as error:  # noqa: BLE001 - as above
             link.fail(error)
 
@@ -251,7 +253,7 @@ def owner(key: str, scorers: int) -> int:
 
 def unavailable() -> HttpError:
     """What a request gets whose scorer is away."""
-    return HttpError(503, "the scorer is starting again", (("Retry-After", "1"),))
+    return HttpError(503, "the scorer is starting again", (("Retry-After", "1"),), "scorer")
 
 
 def _answer(outcome: Scoring | CardStep, rows: int, body: bytes) -> Reply:

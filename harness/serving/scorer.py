@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.serving.admission import Admission
-from harness.serving.drift import DriftMonitor
+from harness.serving.drift_monitor import DriftMonitor
 from harness.serving.exchange import Checked, HttpError, Reply, Rows, Scores, Scoring
 from harness.serving.metrics import Metrics
 from harness.serving.model import ServedModel
+
+Mask = NDArray[np.bool_]
 
 
 class Scorer:
@@ -25,7 +28,9 @@ class Scorer:
     """
 
     def __init__(self, model: ServedModel, admission: Admission, metrics: Metrics, drift_window: int) -> None:
-        self.drift = DriftMonitor(model.bundle.drift, model.features, drift_window)
+        self.drift = DriftMonitor(
+            model.bundle.drift, model.features, drift_window, *model.raw_columns, scores=metrics.scores
+        )
         self._model, self._admission, self._metrics = model, admission, metrics
 
     def score(self, batch: list[Scoring]) -> list[Reply]:
@@ -52,8 +57,9 @@ class Scorer:
         self._admission.cost.add(len(rows), seconds)
         metrics.score_s.add(seconds)
         metrics.batch_rows.add(len(rows))
-        self.drift.add(rows if rows.ndim == 2 else rows[:, -1])
-        for level in model.decisions(scores if scores.ndim == 1 else scores[:, -1]):
+        last = scores if scores.ndim == 1 else scores[:, -1]
+        self.drift.add(rows if rows.ndim == 2 else rows[:, -1], last, missing_of(model, batch))
+        for level in model.decisions(last):
             metrics.decisions[level] += 1
         replies, start = [], 0
         for part in batch:
@@ -83,6 +89,21 @@ def features(model: ServedModel, batch: Sequence[Scoring]) -> Rows:
     if raw:
         blocks.append(model.encoded(raw))
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def missing_of(model: ServedModel, batch: Sequence[Scoring]) -> Mask | None:
+    """Which values of a batch's rows were missing, (rows, columns); None where that is not watched."""
+    encoder = model.encoder
+    if encoder is None or encoder.absent is None:
+        return None
+    blocks: list[Mask | None] = [
+        encoder.missing(part.rows) if isinstance(part.rows, list) else part.missing for part in batch
+    ]
+    known = [
+        np.zeros((len(part.rows), len(encoder.columns)), dtype=np.bool_) if block is None else block
+        for part, block in zip(batch, blocks, strict=True)
+    ]
+    return known[0] if len(known) == 1 else np.concatenate(known)
 
 
 def finished(part: Scoring, scores: Scores) -> Reply:

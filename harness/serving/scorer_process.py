@@ -17,12 +17,12 @@ import numpy as np
 
 from harness.datasets.card_rows import Transaction
 from harness.decode import encode
-from harness.serving.admission import Admission
+from harness.serving.admission import Admission, refusal
 from harness.serving.batch import Batch
 from harness.serving.card_keeper import CardStep
 from harness.serving.card_states import Answer
 from harness.serving.cards import keep_cards, open_fraud
-from harness.serving.exchange import HttpError, Reply, Scoring
+from harness.serving.exchange import Reply, Scoring
 from harness.serving.fraud import Fraud
 from harness.serving.loop import ended, new_loop, on_commands, settle
 from harness.serving.metrics import Metrics
@@ -38,6 +38,7 @@ class _Item(NamedTuple):
 
     since: float
     rows: Any = None  # (n, ...) float32
+    missing: Any = None  # as `Scoring.missing`
     way: int = 0
     card: tuple[str, tuple[Any, ...], str | None] | None = None
 
@@ -48,7 +49,7 @@ class Handlers:
     def __init__(
         self, spec: ServeSpec, model: ServedModel, fraud: Fraud | None, admission: Admission, own: str | None = None
     ) -> None:
-        self.metrics = Metrics(own)
+        self.metrics = Metrics(own, model.score_bounds, answers=False)
         self._scorer = Scorer(model, admission, self.metrics, spec.drift_window)
         self._fraud, self._admission, self._deadline_s = fraud, admission, spec.deadline_s
         self.drift = self._scorer.drift
@@ -62,14 +63,14 @@ class Handlers:
             HttpError: it would be late, or is late already.
         """
         if monotonic() - item.since > self._deadline_s:
-            raise HttpError(503, "too many rows wait already", (("Retry-After", "1"),))
+            raise refusal("deadline", 1)
         if item.card is not None:
             assert self._fraud is not None
             key, given, identity = item.card
             return self._fraud.keeper.take(CardStep(key, Transaction(*given), identity, _answer))
         self._admission.admit(len(item.rows))
         way = self._fraud.parts.score if item.way == PARTS and self._fraud is not None else None
-        return Scoring(item.rows, lambda scores: Reply(200, scores.tobytes()), way, admitted=True)
+        return Scoring(item.rows, lambda scores: Reply(200, scores.tobytes()), way, admitted=True, missing=item.missing)
 
 
 def _answer(answer: Answer) -> Reply:
@@ -82,7 +83,7 @@ class FrontEnd(Framed):
     def __init__(self, batch: Batch[_Item]) -> None:
         super().__init__()
         self._batch = batch
-        self._answers: list[tuple[int, int, bytes, tuple[tuple[str, str], ...]]] = []
+        self._answers: list[tuple[int, int, bytes, tuple[tuple[str, str], ...], str]] = []
 
     def came(self, message: Any) -> None:
         """Of `Framed`."""
@@ -90,8 +91,10 @@ class FrontEnd(Framed):
         for part in asked.rows:
             rows = RowsAsked(*part)
             values, start = np.frombuffer(bytearray(rows.values), dtype=np.float32).reshape(rows.shape), 0
+            missing = np.frombuffer(rows.missing, dtype=np.bool_).reshape(len(values), -1) if rows.missing else None
             for number, count in rows.requests:
-                self._take(number, _Item(asked.since, values[start : start + count], rows.way))
+                mask = None if missing is None else missing[start : start + count]
+                self._take(number, _Item(asked.since, values[start : start + count], mask, rows.way))
                 start += count
         for number, key, given, identity in asked.cards:
             self._take(number, _Item(asked.since, card=(key, given, identity)))
@@ -100,7 +103,7 @@ class FrontEnd(Framed):
         def done(reply: Reply) -> None:
             if not self._answers:
                 asyncio.get_running_loop().call_soon(self._flush)
-            self._answers.append((number, reply.status, reply.body, reply.headers))
+            self._answers.append((number, reply.status, reply.body, reply.headers, reply.reason))
 
         self._batch.take(item, done)
 
@@ -119,6 +122,7 @@ async def _serve(directory: Path, number: int, handlers: Handlers, fraud: Fraud 
     def publish() -> None:
         if fraud is not None:
             handlers.metrics.cards = len(fraud.states)
+        handlers.drift.catch_up()
         in_flight, handlers.metrics.in_flight = handlers.metrics.in_flight, 0  # the fronts count them
         shared.publish(handlers.metrics, handlers.drift.state())
         handlers.metrics.in_flight = in_flight

@@ -110,5 +110,6 @@ async def serve(
     ending.cancel()
     second.cancel()
     if lost:
+        app.metrics.rejected["draining"] += lost
         say(f"{plural(lost, 'request')} got no answer.")
     return ExitCode.INCONCLUSIVE if lost else ExitCode.GOOD

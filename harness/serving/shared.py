@@ -70,7 +70,7 @@ class Shared:
 
     def total(self, own: Metrics) -> Metrics:
         """What all have counted, this process ``own``."""
-        metrics = Metrics()
+        metrics = Metrics(score_bounds=() if own.scores is None else own.scores.bounds)
         metrics.add(own.counts())
         for role in (FRONT, SCORER):
             for path in self._directory.glob(f"{role}-*.json"):

@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.bundles import saved
 from support.cards import samples, stream
+from support.drift import FEATURES, monitor, served, windows_over
 
 from harness.measure.clock import SystemClock
 from harness.record.load_model import LoadResult, LoadSpec
@@ -610,6 +611,31 @@ def _stepped(by: CardScores, windows: np.ndarray) -> Callable[[], object]:
     return step
 
 
+def drift(_: Bench) -> None:
+    """Windows of which any statistic is over: of undrifted streams, each of five references; and of drifted ones."""
+    references = 5
+    for window in (100, 500, 2000):
+        over = alarms = 0
+        for seed in range(references):
+            rng = np.random.default_rng(seed)
+            watch = monitor(window, rng)
+            over += windows_over(watch, rng, 1000)
+            alarms += watch.alarms
+        share = 100 / (1000 * references)
+        figure(f"undrifted windows of {window:,} rows, any statistic over", over * share, 1, "%")
+        figure(f"undrifted windows of {window:,} rows, alarms", alarms * share, 1, "%")
+    seen, times = 0, 200
+    for seed in range(times):
+        rng = np.random.default_rng(1000 + seed)
+        if not seed % 20:
+            watch = monitor(2000, rng)
+        part = served(rng, 4000)
+        part.rows[:, seed % FEATURES] += 0.5  # of 1; of the features that are mostly zeros the deviation is less
+        watch.add(*part)
+        seen += f"f{seed % FEATURES}" in watch.alarming
+    figure("0.5 sd in one of 41 features, seen within two windows of 2,000", 100 * seen / times, 100, "%", least=True)
+
+
 FLASK = """
 import json, sys
 sys.path.insert(0, {root!r})
@@ -656,7 +682,7 @@ def _flask(script: Path) -> Iterator[tuple[subprocess.Popen[str], Target]]:
 
 
 FIGURES = {f.__name__: f for f in (
-    cost, agreement, generator, freeze, search, overload, drain, hostile, durability, steps,
+    cost, agreement, generator, freeze, search, overload, drain, hostile, durability, steps, drift,
 )}  # fmt: skip
 
 

@@ -224,6 +224,29 @@ def test_numbers_missing_in_a_matrix_are_filled_and_named(tmp_path: Path) -> Non
     np.testing.assert_array_equal(fast.encode([[1, None, 2]], "rows"), expected)
 
 
+def test_missing_values_are_counted_column_by_column_in_training_and_in_requests(own: Saved) -> None:
+    encoder = open_bundle(own.directory).encoder
+    fast = RowEncoder(encoder)
+    assert fast.absent is not None
+    train = own.data.rows["train"] + own.data.rows["validation"]
+    assert fast.absent.rows.tolist() == [own.data.rows["train"], own.data.rows["train"] // 2]
+    shares = dict(zip(encoder.columns, (fast.absent.counts[0] / fast.absent.rows[0]).tolist(), strict=True))
+    trained = _cells(train, 1, training=True)
+    for name, expected in (("dur", ("", "NA")), ("size", ("-999",)), ("proto", ("", "NA")), ("up", ())):
+        column = [row[COLUMNS.index(name)] for row in trained]
+        assert shares[name] == pytest.approx(sum(text in expected for text in column) / train, abs=0.03)
+    rows: list[list[object]] = []
+    for cells in TEST:
+        given = json.loads(_json_line(cells)) | {"up": 1.0}
+        rows.append(
+            [None if (value := given[name]) in ("?", "abc", float("inf")) else value for name in encoder.columns]
+        )
+    checked = [fast.check(row, "row") for row in rows]
+    missing = fast.missing(checked)
+    assert missing is not None
+    np.testing.assert_array_equal(missing, [[value in (None, "") for value in row] for row in rows])
+
+
 def test_published_sets_without_missing_values_refuse_them(tmp_path: Path) -> None:
     made = saved(tmp_path / "kdd")
     encoder = open_bundle(made.directory).encoder

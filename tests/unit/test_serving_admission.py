@@ -40,7 +40,7 @@ def test_a_full_queue_and_a_late_answer_are_refused_with_a_time_to_come_back() -
     for rows in (1, 2, 4):
         admission.cost.add(rows, 0.02 * rows)
     admission.admit(2)
-    with pytest.raises(HttpError, match="wait"):
+    with pytest.raises(HttpError, match="deadline"):
         admission.admit(1)
 
 

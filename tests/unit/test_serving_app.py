@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.bundles import saved
 
 from harness.errors import ExitCode, InputError
+from harness.platform.purr import Clock
 from harness.platform.second_clock import ClockWatch, Elapsed
 from harness.serving.admission import Admission
 from harness.serving.app import App
@@ -210,6 +211,11 @@ def test_metrics_are_open_metrics_and_count_what_was_done(app: App, model: Serve
     assert values["lparbench_batch_rows_sum",] == 3
     assert values["lparbench_request_seconds_count",] == 1
     assert sum(v for (name, *_), v in values.items() if name == "lparbench_decisions_total") == 3
+    scores = {sample.labels["le"]: sample.value for sample in families["lparbench_scores"].samples if sample.labels}
+    assert scores["+Inf"] == values["lparbench_scores_count",] == 3
+    assert set(scores.values()) == {0, 3}  # always the same row
+    assert values["lparbench_worker_share", ("worker", "server")] == 1
+    assert families["lparbench_physical_cores"].samples == []  # off PowerVM
     assert families["lparbench_model"].samples[0].labels["model"] == model.name
 
 
@@ -237,6 +243,27 @@ def test_drift_is_told_per_feature(app: App, model: ServedModel) -> None:
     assert answer["windows"] == 2
     assert answer["alarms"] == 1  # always the same row
     assert set(answer["features"]) == set(model.features)
+    assert answer["scores"]["over"] is True
+    assert answer["flagged"]["share"] in (0, 1)
+    assert (answer["missing"], answer["scores_of"], answer["unwatched"]) == ({}, "validation rows", [])
+    assert "scores" in answer["drifted"]
+    families = {
+        family.name: family for family in text_string_to_metric_families(ask(app, "GET", "/metrics")[1].decode())
+    }
+    statistics = {sample.labels["statistic"] for sample in families["lparbench_drift"].samples}
+    assert statistics == {"psi", "ks", "flagged"}
+    (ks,) = [each for each in families["lparbench_drift_of_bound"].samples if each.labels["statistic"] == "ks"]
+    assert ks.value == pytest.approx(answer["scores"]["distance"] / answer["scores"]["bound"], rel=1e-6)
+
+
+def test_the_partitions_physical_cores_are_those_between_two_looks(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = iter((Clock(0, 0), Clock(1000, 1500)))
+    monkeypatch.setattr("harness.platform.purr.read", lambda _: next(clocks))
+    for _ in range(2):
+        app.sample()
+    text = ask(app, "GET", "/metrics")[1].decode()
+    assert "lparbench_physical_cores 1.5\n" in text
+    assert list(text_string_to_metric_families(text))
 
 
 def test_a_server_whose_clock_is_wrong_says_so(app: App, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

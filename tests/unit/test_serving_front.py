@@ -53,7 +53,7 @@ class Scored:
     def row_route(self, head: Head) -> None:
         return None
 
-    def count(self, path: str | None, status: int) -> None:
+    def count(self, path: str | None, status: int, *, reason: str = "") -> None:
         self.answered += 1
 
 

@@ -170,7 +170,7 @@ def test_connections_beyond_the_bound_are_refused_at_once_and_counted(
             assert (fields[b"retry-after"], fields[b"connection"]) == (b"1", b"close")
             with socket.create_connection(address, timeout=60) as more:  # while another may still read why
                 assert await asyncio.to_thread(rest, more) == b""
-        assert (metrics.requests["other", 503], metrics.rejected["queue"]) == (1, 2)
+        assert (metrics.requests["other", 503], metrics.rejected["connections"]) == (1, 2)
         reader, writer = held[0]
         writer.write(LAST)
         assert b" 200 " in await reader.readline()  # those within it are served
@@ -274,7 +274,7 @@ def test_what_cannot_be_answered_in_time_is_told_when_to_come_again(kind: str, m
             admission.cost.add(rows, 2.5 * rows)
         admission.waiting = 60  # rows of others, which would take 150 s
         status, body, fields = await asyncio.to_thread(asked, address, post())
-        assert (status, json.loads(body)) == (503, {"error": "too many rows wait already"})
+        assert (status, json.loads(body)) == (503, {"error": "it would be answered after its deadline"})
         assert (fields[b"retry-after"], fields.get(b"connection")) == (b"153", None)
         admission.waiting = 0
         assert (await asyncio.to_thread(asked, address, post()))[0] == 200

@@ -122,7 +122,8 @@ def test_a_stuck_application_is_given_what_it_can_answer_in_time_and_no_more(bou
 
     lean, asgi = [asyncio.run(play(kind)) for kind in ("lean", "asgi")]
     assert [status for status, _, _ in lean] == [503, 200, 503, 200, 503, 200, 501]
-    assert lean[0][1] == {"error": "too many rows wait already"}
+    why = {"by time": "it would be answered after its deadline", "by number": "too many rows wait already"}
+    assert lean[0][1] == {"error": why[bounded]}
     assert lean[0][2]["retry-after"] == ("1" if bounded == "by number" else "12")
     assert asgi == lean
 
@@ -243,7 +244,7 @@ def test_a_turn_scores_what_takes_two_milliseconds_so_that_others_are_read_in_be
     calls: list[int] = []
     score = app.score
     app.score = lambda batch: (calls.append(sum(len(part.rows) for part in batch)), score(batch))[1]  # type: ignore[method-assign]
-    app.admission.cost.rows_within = lambda seconds: round(seconds / 0.0005)  # type: ignore[method-assign]
+    app.admission.cost.rows_of_a_turn = lambda: 4  # type: ignore[method-assign]
     batch = RequestBatch(app, flushes.append)
     asked = Request("POST", "/predict", {}, BODY, True)
     for _ in range(10):
@@ -263,13 +264,17 @@ def test_a_turn_scores_what_takes_two_milliseconds_so_that_others_are_read_in_be
 @pytest.mark.parametrize(
     ("calls", "rows"),
     [
-        ([(10, 0.011), (20, 0.021)], 1),
-        ([(10, 0.001), (20, 0.001)], 1 << 20),
+        ([], 16),
+        ([(100, 0.01015), (200, 0.02015)], 18),  # 0.15 ms a call and 0.1 ms a row
+        ([(10, 0.0115), (20, 0.0215)], 4),  # 1.5 ms a call and 1 ms a row
+        ([(10, 0.004), (20, 0.004)], 25),  # rows cost nothing, and no more were tried
+        ([(10, 0.001), (20, 0.001)], 30),
         ([(1000, 0.001), (2000, 0.002)], 2000),
+        ([(16, 0.008), (16, 0.008)], 4),  # calls that are alike are taken for proportional
     ],
 )
 def test_rows_of_a_turn_are_those_that_the_learnt_cost_allows(calls: list[tuple[int, float]], rows: int) -> None:
     cost = CostModel()
     for n, seconds in calls:
         cost.add(n, seconds)
-    assert cost.rows_within(0.002) == rows
+    assert cost.rows_of_a_turn() == rows

@@ -27,6 +27,7 @@ from harness.serving.exchange import Reply, Request
 from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Elsewhere
 from harness.serving.front_process import Others
+from harness.serving.metrics import Metrics
 from harness.serving.model import ServedModel
 from harness.serving.relay import Link, Relay, owner
 from harness.serving.scorer_process import FrontEnd, Handlers
@@ -244,7 +245,9 @@ def test_counts_are_those_of_all_processes_and_outlive_each(cards: Path, tmp_pat
             page = server.apps[0].handle(Request("GET", "/", {}, b"", True))
             assert isinstance(page, Reply)
             assert b"3 of at most 50" in page.body
-            anew = server.handlers[0].metrics.__class__()  # of a scorer that takes the place of the first
+            scores = server.handlers[0].metrics.scores
+            assert scores is not None
+            anew = Metrics(score_bounds=scores.bounds)  # of a scorer that takes the place of the first
             fraud = server.frauds[0]
             assert fraud is not None
             anew.streams = type(fraud.states.counts)()
