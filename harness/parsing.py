@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 import sys
 from collections import Counter
@@ -26,6 +27,8 @@ _JSON_TABLES = 1 << 22  # lists and tables of a file
 _JSON_VALUES = 1 << 25
 _SHOWN = 200  # characters of a key in an error
 _TOO_DEEP = f"lists or tables are nested more than {_DEEPEST} deep"
+_YAML_MARK = re.compile(r"---|- ")  # of a document or a list
+_YAML_KEY = re.compile(r"[^\s=\[\]{}\"':#]+:(\s|$)")
 _SCALARS = frozenset({int, float, bool, str, type(None)})
 
 
@@ -44,10 +47,29 @@ def read_toml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise InputError(f"{path}: {_TOO_DEEP}.", remedy="Write it with fewer levels.") from None
     except ValueError as error:  # also a number of more digits than Python converts
+        at = yaml_line(text)
+        if at is not None:
+            remedy = "Write KEY = VALUE below a [TABLE]; see https://toml.io."
+            raise InputError(f"{path}: line {at}: this is YAML, and TOML is expected.", remedy=remedy) from error
+        if text.lstrip().startswith("{"):
+            raise InputError(f"{path}: this is JSON, and TOML is expected.", remedy="Check the path.") from error
         raise InputError(f"{path}: not TOML: {error}.", remedy="Correct that line.") from error
     if not _is_shallow(table):
         raise InputError(f"{path}: {_TOO_DEEP}.", remedy="Write it with fewer levels.")
     return table
+
+
+def yaml_line(text: str) -> int | None:
+    """Number of the first line that says something, where that and the next are YAML; None where they are not."""
+    numbered = enumerate(text.split("\n"), 1)
+    lines = ((number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#"))
+    number, first = next(lines, (0, ""))
+    _, second = next(lines, (0, ""))
+    if _YAML_MARK.match(first) or (
+        _YAML_KEY.match(first) and (second.startswith((" ", "-")) or _YAML_KEY.match(second))
+    ):
+        return number
+    return None
 
 
 def read_json(path: Path) -> Any:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from harness.decode import Check, PathPart
 from harness.errors import InputError, unknown
-from harness.parsing import read_text
+from harness.parsing import read_text, yaml_line
 
 MOST_HOSTS = 10_000
 _DEEPEST = 50  # groups in groups
@@ -121,8 +121,13 @@ def parse_inventory(text: str, where: str) -> Inventory:
     Raises:
         InputError: a line is none; names it.
     """
-    reader = _Reader(where)
     lines = text.split("\n")
+    if (at := yaml_line(text)) is not None:
+        raise InputError(
+            f"{where}: line {at}: this is YAML; an inventory is lines of hosts, or Ansible's INI.",
+            remedy="Its hosts, one per line: ansible all -i FILE --list-hosts | tail -n +2",
+        )
+    reader = _Reader(where)
     reader.ini = any(_SECTION.fullmatch(line.strip()) for line in lines)
     for number, line in enumerate(lines, start=1):
         if len(line) > _LONGEST_LINE:

@@ -13,7 +13,7 @@ from harness.errors import EnvironmentMismatchError, InputError, MeasurementErro
 from harness.fleet.inventory import Host
 from harness.fleet.protocol import BundleFile, Looked, Model
 from harness.fleet.transport import HostFailureError, Transport
-from harness.fleet.waves import ask, look_at
+from harness.fleet.waves import BROKEN, ask, look_at
 from harness.placement.ranks import plan_ranks
 from harness.record.model import Run
 from harness.record.spec import RunSpec
@@ -85,7 +85,10 @@ async def train_together(hosts: Sequence[Host], training: Training, transport: T
     text = answers[0] if model is None else model.record
     if not isinstance(text, str) or (model is None) != (kept is None):
         raise MeasurementError(f"{hosts[0].name}: it answered something else than was asked.")
-    run = parse_run(text, where)
+    try:
+        run = parse_run(text, where)
+    except InputError as error:  # whose remedy is one for a file
+        raise MeasurementError(f"{error.message.rstrip('.')}; {BROKEN}.") from None
     if (run.spec.workloads, run.spec.seed, run.spec.ranks) != (spec.workloads, spec.seed, count):
         raise MeasurementError(f"{where} is of another run; refused.")
     if model is None or kept is None:

@@ -55,6 +55,7 @@ _MISSES = 2  # after which a host is not asked again
 # A record of one block cannot settle these: a fleet has as many blocks as it has waves.
 _OF_ONE_BLOCK = invalidities(Evidence(blocks=1, steady=(False,)))
 _EMPTY_SERIALS = frozenset({"e3b0c44298fc1c14", "9af15b336e6a9619"})  # digests of "" and of "0000000"
+BROKEN = "another program answers there than this lparbench, or the connection spoils it"
 T = TypeVar("T")
 Say = Callable[[str], None]
 
@@ -287,8 +288,10 @@ async def ask(
                 return decode(Model, parse_json(text, where), where)
             case _:
                 refused = decode(Refused, parse_json(text, where), where)
-    except (UnicodeDecodeError, InputError) as error:
-        raise HostFailureError(HostState.FAILED, str(error)) from None
+    except UnicodeDecodeError:
+        raise HostFailureError(HostState.FAILED, f"its answer is not UTF-8; {BROKEN}") from None
+    except InputError as error:  # whose remedy is one for a file
+        raise HostFailureError(HostState.FAILED, clipped(f"{error.message.rstrip('.')}; {BROKEN}")) from None
     raise HostFailureError(HostState.FAILED, refused.message)
 
 

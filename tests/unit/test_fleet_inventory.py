@@ -81,6 +81,8 @@ def test_an_ansible_inventory() -> None:
         ("a:0\n", 1, "port '0'"),
         ("a:70000\n", 1, "port '70000'"),
         ("a:\n", 1, "port ''"),
+        ("# ours\nall:\n  hosts:\n    a:\n", 2, "this is YAML"),
+        ("---\n- a\n", 1, "this is YAML"),
         ("a b\n", 1, "expected NAME=VALUE"),
         ("../../etc\n", 1, "no name of a host"),
         ("-oProxyCommand=sh\n", 1, "no name of a host"),

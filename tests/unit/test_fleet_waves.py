@@ -118,7 +118,16 @@ REFUSED: Mapping[str, tuple[Behaviour, HostState, str]] = {
     "cut short": (lambda request, right: right[:-40], FAILED, "ends in the middle"),
     "facts for a record": (said("looked", fleets.looked(facts(2))), FAILED, "something else than a record"),
     "no record": (said("record", {}), FAILED, "not a run record with a digest"),
-    "not UTF-8": (of_record(lambda request: answer(request.token, "record", b"\xff")), FAILED, "utf-8"),
+    "not UTF-8": (
+        of_record(lambda request: answer(request.token, "record", b"\xff")),
+        FAILED,
+        "UTF-8; another program",
+    ),
+    "broken facts": (
+        of_record(lambda request: answer(request.token, "looked", b"{")),
+        FAILED,
+        "; another program answers",
+    ),
     "a damaged record": (of_record(damaged), FAILED, "does not match its digest"),
     "of another run": (of_record(other_seed), FAILED, "of another run"),
     "of work that nobody asked for": (of_record(other_work), FAILED, "of another run"),
@@ -136,6 +145,7 @@ def test_a_host_that_misbehaves_is_named_and_the_rest_goes_on(tmp_path: Path, ca
     states = {host.name: host.state for host in fleet.hosts}
     assert states == {"lpar1": HostState.DONE, "lpar2": state, "lpar3": HostState.DONE}
     reason = next(host.reason for host in fleet.hosts if host.name == "lpar2")
+    assert "copy it" not in (reason or ""), "the remedy for a file"
     assert reason is not None
     assert words in reason
     assert not list(tmp_path.rglob("lpar2/*/run.json"))
