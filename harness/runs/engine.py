@@ -16,10 +16,9 @@ from harness.platform.parse import format_cpulist
 from harness.platform.perf import not_permitted
 from harness.platform.sysroot import SysRoot
 from harness.record.identity import now
-from harness.record.spec import CAPACITY, Protocol, RunSpec
+from harness.record.spec import CAPACITY, Protocol, RunSpec, TrainingDtype
 from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, SurveyEntry
 from harness.runs.schedule import Configuration, Slot
-from harness.runs.training_formats import lower_formats
 from harness.scenarios.capacity import PATIENCE_S
 from harness.scoring.artifacts import disagreement
 from harness.training.rank_setting import RankGroup
@@ -152,40 +151,41 @@ class Engine:
         self.journal.note(SurveyEntry(result))
         return result.outcome(SurveyOutcome)
 
-    def fitted(self, workload: str, protocol: Protocol) -> JobResult | None:
+    def fitted(self, workload: str, protocol: Protocol, dtype: TrainingDtype = "float32") -> JobResult | None:
         """What the journal holds of a fit."""
-        fits = self.journal.of(FitEntry)
-        return next((each.result for each in fits if (each.workload, each.protocol) == (workload, protocol)), None)
+        fits, key = self.journal.of(FitEntry), (workload, protocol, dtype)
+        return next((each.result for each in fits if (each.workload, each.protocol, each.dtype) == key), None)
 
-    def fit(self, name: str, protocol: Protocol, placement: Placement, *, backends: Collection[str]) -> Fit:
+    def fit(
+        self, name: str, protocol: Protocol, placement: Placement, *,
+        backends: Collection[str], dtype: TrainingDtype = "float32",
+    ) -> Fit:  # fmt: skip
         """Fit a workload with every seed for ``backends``: on the native trainer where that is one and can be."""
         workload, spec = self.workloads[name], self.spec
         seeds = spec.seeds or workload.training_for(protocol).seeds
-        directory = self.directory / FITS / f"{name}-{protocol}"
-        result, own = self.fitted(name, protocol), protocol == spec.protocol
+        full, own = dtype == "float32", protocol == spec.protocol
+        directory = self.directory / FITS / (f"{name}-{protocol}" if full else f"{name}-{protocol}-{dtype}")
+        result = self.fitted(name, protocol, dtype)
         if result is None:
-            trained = f"training {seeds} seed{'s' if seeds > 1 else ''}"
+            trained = f"training {plural(seeds, 'seed')}{'' if full else f' in {dtype}'}"
             self.progress.advance(f"{name}: {trained if spec.bundle is None else f'opening {spec.bundle}'}")
             shutil.rmtree(directory, ignore_errors=True)  # of a fit that was killed
             job = FitJob(
                 workload=workload, protocol=protocol, data_dir=spec.data_dir, synthetic=spec.stand_ins,
                 seeds=tuple(range(seeds)),
                 trainer="native" if "native" in backends and not self.ranks else "torch",
-                epochs=spec.epochs,
-                rows=spec.rows,
-                threads=placement.threads,
-                directory=str(directory),
+                epochs=spec.epochs, rows=spec.rows, threads=placement.threads, directory=str(directory),
                 learning_rates=spec.learning_rates if own else (),
-                train_dtypes=lower_formats(workload, spec, protocol) if own else (),
+                dtype=dtype,
                 save=self._bundle(name, directory) if own else None,
                 scores=spec.scores and own,
                 bundle=spec.bundle,
                 compiles="compile" in backends,
             )  # fmt: skip
             result = self._trained(job, placement)
-            if not own:
+            if not own or not full:
                 shutil.rmtree(directory, ignore_errors=True)  # it is not measured
-            self.journal.note(FitEntry(name, protocol, result))
+            self.journal.note(FitEntry(name, protocol, result, dtype))
         return Fit(workload, protocol, seeds, directory, result)
 
     def _trained(self, job: FitJob, placement: Placement) -> JobResult:
@@ -205,8 +205,7 @@ class Engine:
         for rank, (part, report) in enumerate(zip(self.ranks, result.reports, strict=True)):
             if report.observation is not None:
                 remarks += [f"Rank {rank}: {text}" for text in mismatches(part, report.observation)]
-        first = replace(result.reports[0], outcome=replace(outcome, remarks=(*outcome.remarks, *remarks)))
-        return replace(result, reports=(first, *result.reports[1:]))
+        return result.with_outcome(replace(outcome, remarks=(*outcome.remarks, *remarks)))
 
     def _bundle(self, name: str, directory: Path) -> str | None:
         """Where the model bundle of a workload goes; None where nobody needs one."""

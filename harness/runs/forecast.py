@@ -10,6 +10,7 @@ from types import MappingProxyType
 from harness.datasets.registry import draws_test_rows
 from harness.record.spec import CAPACITY, RunSpec
 from harness.runs.stopping import duration
+from harness.runs.training_formats import lower_formats
 from harness.wording import plural
 from harness.workload.model import Workload
 
@@ -35,7 +36,11 @@ _QUICK_SHARE = 0.6  # of the time of a process with torch, that one without take
 
 def block_s(workloads: Sequence[Workload], spec: RunSpec) -> float:
     """Seconds of a block, every configuration once, by what processes and series take at least."""
-    return sum(_configurations(workload, spec) * slot_s(workload, spec) for workload in workloads)
+    looped = _PROCESS_S + _SERIES * spec.series_seconds  # of a format that is trained in alone
+    return sum(
+        _scored(workload, spec) * slot_s(workload, spec) + _trained_alone(workload, spec) * looped
+        for workload in workloads
+    )
 
 
 def closing_s(started_s: float) -> float:
@@ -95,7 +100,9 @@ def forecast(
     work = f"{plural(len(workloads), 'workload')}, {plural(count, 'configuration')}"
     further = further_splits(workloads, spec) if has_time(spec) else 0
     further_s = further * _SPLIT_S + (refits_s(workloads, spec, rows) if further else 0.0)
-    set_up = "survey, training and baseline detectors" if has_time(spec) else "training"
+    formats = dict.fromkeys(each for workload in workloads for each in lower_formats(workload, spec, spec.protocol))
+    training = ", ".join(("training", *(f"again in {each}" for each in formats)))
+    set_up = f"survey, {training} and baseline detectors" if has_time(spec) else training
     block = block_s(workloads, spec)
     if spec.budget_s is None:
         splits = f"{plural(further, 'further split')}, on which detector and baselines are fitted again"
@@ -205,7 +212,20 @@ def has_time(spec: RunSpec) -> bool:
 
 
 def _configurations(workload: Workload, spec: RunSpec) -> int:
+    return _scored(workload, spec) + _trained_alone(workload, spec)
+
+
+def _scored(workload: Workload, spec: RunSpec) -> int:
+    """Configurations that score."""
     return len(spec.backends or workload.inference.backends) * len(spec.dtypes or workload.inference.dtypes)
+
+
+def _trained_alone(workload: Workload, spec: RunSpec) -> int:
+    """Configurations of which only the training loop is timed: formats that it is trained in and does not score in."""
+    native = "native" in (spec.backends or workload.inference.backends)
+    trains = native and (spec.scenarios is None or "train" in spec.scenarios)
+    scored = spec.dtypes or workload.inference.dtypes
+    return sum(dtype not in scored for dtype in lower_formats(workload, spec, spec.protocol)) if trains else 0
 
 
 def slot_s(workload: Workload, spec: RunSpec) -> float:

@@ -12,7 +12,7 @@ from harness.errors import InputError
 from harness.placement.model import Placement
 from harness.record import journal as record_journal
 from harness.record.journal import JOURNAL_FILE
-from harness.record.spec import Protocol, Scenario
+from harness.record.spec import Protocol, Scenario, TrainingDtype
 from harness.runs.design import DESIGN_FILE
 from harness.workers.outcomes import JobResult
 
@@ -35,11 +35,12 @@ class SurveyEntry:
 
 @dataclass(frozen=True)
 class FitEntry:
-    """A workload was fitted under a protocol."""
+    """A workload was fitted under a protocol, with products in a format."""
 
     workload: str
     protocol: Protocol
     result: JobResult
+    dtype: TrainingDtype = "float32"
     kind: Literal["fit"] = "fit"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.content import user_cache
-from harness.record.spec import Protocol, RunSpec, Scenario
+from harness.record.spec import Protocol, RunSpec, Scenario, TrainingDtype
 from harness.roofline.measured import cache_to_exceed
 from harness.runs.accuracy import other_protocol
 from harness.runs.assemble import missing_backends, too_large
@@ -17,10 +17,11 @@ from harness.runs.journal import Measurement
 from harness.runs.machine import Machine
 from harness.runs.precision import headline_estimates
 from harness.runs.schedule import Configuration, Slot, block_of
-from harness.runs.stopping import Stopping
+from harness.runs.stopping import Stopping, duration
+from harness.runs.training_formats import lower_formats
 from harness.scenarios.cold import eviction_bytes
 from harness.scoring.backends import BACKENDS
-from harness.workers.outcomes import JobResult, SurveyOutcome
+from harness.workers.outcomes import JobResult, SurveyOutcome, TrainingFormatTrial
 from harness.workers.variants import FULL
 from harness.workload.model import Workload
 
@@ -60,7 +61,7 @@ class Work:
             if fits and not self.stopping.has_room(_slowest(fit.result for fit in fits.values()) + least):
                 engine.progress.say(f"{name} is left out: the budget has no time to train and measure it.")
                 continue
-            fits[name] = self._fit(name, engine.spec.protocol)
+            fits[name] = self._in_formats(self._fit(name, engine.spec.protocol))
         for fit in fits.values():
             for reason in (*missing_backends(engine.spec, fit), *too_large(fit)):
                 engine.progress.say(reason)
@@ -78,9 +79,33 @@ class Work:
             fit = replace(fit, counterpart=self._fit(name, other_protocol(engine.spec.protocol)).result)
         return replace(fit, baselines=engine.baselines(name, self.machine.placement))
 
-    def _fit(self, name: str, protocol: Protocol) -> Fit:
+    def _fit(self, name: str, protocol: Protocol, dtype: TrainingDtype = "float32") -> Fit:
         backends = backends_of(self.engine.workloads[name], self.engine.spec)
-        return self.engine.fit(name, protocol, self.machine.placement, backends=backends)
+        return self.engine.fit(name, protocol, self.machine.placement, backends=backends, dtype=dtype)
+
+    def _formats(self, name: str) -> tuple[TrainingDtype, ...]:
+        """Formats below float32 that a workload is trained in; what is opened from a bundle is not trained."""
+        spec = self.engine.spec
+        return () if spec.bundle is not None else lower_formats(self.engine.workloads[name], spec, spec.protocol)
+
+    def _in_formats(self, fit: Fit) -> Fit:
+        """With every seed trained again in each lower format, as far as a budget goes."""
+        engine, name, outcome = self.engine, fit.workload.name, fit.outcome
+        for dtype in () if outcome is None else self._formats(name):
+            assert outcome is not None
+            if engine.fitted(name, fit.protocol, dtype) is None:
+                if not self.stopping.has_room(fit.result.wall_s):
+                    engine.progress.say(f"{name} is not trained in {dtype}: the budget has no time for that.")
+                    continue
+                takes = duration(outcome.train_seconds)
+                engine.progress.say(f"{name} is trained again in {dtype}; in {FULL} that took {takes}.")
+            lower = self._fit(name, fit.protocol, dtype).result
+            trial = lower.outcome(TrainingFormatTrial)
+            if trial is None:
+                outcome = replace(outcome, remarks=(*outcome.remarks, f"Training in {dtype} failed: {lower.failure}"))
+            else:
+                outcome = replace(outcome, training_formats=(*outcome.training_formats, trial))
+        return fit if outcome is None else replace(fit, result=fit.result.with_outcome(outcome))
 
     def measure(self, fits: Mapping[str, Fit]) -> tuple[tuple[Configuration, ...], list[Measurement]]:
         """One process per configuration and block, in the shuffled order, for as many blocks as it takes."""
@@ -130,7 +155,8 @@ class Work:
         baselines = {key_of(engine.baseline_job(name, self.machine.placement)) for name in systems}
         compared = len(baselines) + (len(systems) if engine.spec.both_protocols else 0)
         bare = self.machine.facts.emulation.emulated or not has_time(engine.spec)
-        return 1 + len(engine.workloads) + (0 if bare else compared)
+        repeated = sum(len(self._formats(name)) for name in engine.workloads)
+        return 1 + len(engine.workloads) + repeated + (0 if bare else compared)
 
 
 def _next_s(

@@ -26,7 +26,6 @@ from harness.evaluation.metrics import Evaluation, evaluate, operating_points
 from harness.linalg import trainer
 from harness.record.accuracy import OperatingPoint, TrainingLimits
 from harness.record.model import DatasetRecord
-from harness.record.spec import TrainingDtype
 from harness.scoring.artifacts import write_rows
 from harness.training.context import FitContext, Vector
 from harness.training.rank_setting import RankSetting
@@ -109,7 +108,6 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         class_weights=first.class_weights_,
         parameters=_as_text(first.get_params()),
         weights=artifacts.weights(),
-        training_formats=tuple(_in_format(dtype, parameters, data, job, context) for dtype in job.train_dtypes),
         epoch_unit=first.epoch_unit, validation_note=_why_unwatched(first, data),
     )  # fmt: skip
 
@@ -137,20 +135,23 @@ def _measured_s(detectors: Sequence[Detector]) -> float:
     return sum(epoch.validation_s for detector in detectors for epoch in detector.history_)
 
 
-def _in_format(
-    dtype: TrainingDtype, parameters: Sequence[dict[str, Value]], data: EncodedDataset, job: FitJob, context: FitContext
-) -> TrainingFormatTrial:
-    """Every seed trained anew on its own split, with operands of products in ``dtype``."""
-    detectors = [resolve(job.workload.detector, values) for values in parameters]
-    lower = replace(context, dtype=dtype)
+def fit_in_format(job: FitJob) -> TrainingFormatTrial:
+    """Train every seed natively on its own split with operands of products in the job's format; evaluate each.
+
+    Raises:
+        InputError: a data file or the detector is not usable.
+    """
+    data = _load(job)
+    detectors = [resolve(job.workload.detector, _parameters(job, seed)) for seed in job.seeds]
+    lower = _with_validation(FitContext(trainer="native", dtype=job.dtype, streamed=data.streamed), data)
+    _get_ready(detectors[0], data, job)
     started = time.perf_counter()
     together = detectors if data.split_seed is None else detectors[:1]
     fit_together(together, data.train_x, data.train_y, context=lower)
     seconds = time.perf_counter() - started - _measured_s(together)
     others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, lower, metrics_of)
-    return TrainingFormatTrial(
-        dtype, (*(metrics_of(each, data) for each in together), *others), seconds + other_seconds
-    )
+    evaluations = (*(metrics_of(each, data) for each in together), *others)
+    return TrainingFormatTrial(job.dtype, evaluations, seconds + other_seconds)
 
 
 def _keep_scores(

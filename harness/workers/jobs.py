@@ -26,7 +26,7 @@ class FitJob:
         epochs: at most so many in each stage; None for the workload's own schedule.
         rows: of the training file; None for all.
         learning_rates: to train every seed with as well, for their accuracy alone.
-        train_dtypes: other than float32, to train every seed in as well.
+        dtype: of products in training; in any but float32 seeds are trained for their accuracy and time alone.
         save: directory that receives a model bundle of the first seed.
         scores: whether the first seed's score of every test row is written.
         bundle: that is taken as it is, in place of a fit.
@@ -46,7 +46,7 @@ class FitJob:
     directory: str
     synthetic: Synthetic = "when-missing"
     learning_rates: tuple[float, ...] = ()
-    train_dtypes: tuple[TrainingDtype, ...] = ()
+    dtype: TrainingDtype = "float32"
     save: str | None = None
     scores: bool = False
     bundle: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from harness.evaluation.metrics import Evaluation
@@ -61,6 +61,7 @@ class TrainingFormatTrial:
     dtype: str
     evaluations: tuple[dict[str, float] | None, ...]
     seconds: float
+    kind: Literal["training_format"] = "training_format"
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ WorkerOutcome = (
     CheckOutcome
     | SurveyOutcome
     | FitOutcome
+    | TrainingFormatTrial
     | RankOutcome
     | BaselineOutcome
     | MeasureOutcome
@@ -213,3 +215,8 @@ class JobResult:
         if not isinstance(outcome, kind):
             raise TypeError(f"a job answered {outcome.kind}, not {kind.__name__}")
         return outcome
+
+    def with_outcome(self, outcome: WorkerOutcome) -> JobResult:
+        """The same with another outcome of the first process."""
+        first, *others = self.reports
+        return replace(self, reports=(replace(first, outcome=outcome), *others))

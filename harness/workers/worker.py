@@ -50,9 +50,9 @@ def _work(job: WorkerJob) -> WorkerOutcome:
                 from harness.workers.opened import opened
 
                 return opened(job, Path(job.bundle))
-            from harness.workers.fit import fit
+            from harness.workers.fit import fit, fit_in_format
 
-            return fit(job)
+            return fit(job) if job.dtype == "float32" else fit_in_format(job)
         case MeasureJob():
             from harness.workers.measure import measure
 

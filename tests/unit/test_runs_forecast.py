@@ -53,6 +53,19 @@ def test_the_forecast_counts_configurations_blocks_and_series() -> None:
     assert block_s([MINE], replace(SPEC, dtypes=("float32", "int8"))) == pytest.approx(2 * block_s([MINE], SPEC))
 
 
+def test_the_forecast_counts_what_is_trained_in_another_format() -> None:
+    both = replace(SPEC, train_dtypes=("bfloat16",))
+    assert block_s([MINE], both) == pytest.approx(block_s([MINE], SPEC) + 2.5 + 2 * 0.5), "its training loop"
+    assert forecast([MINE], both, 6) == (
+        "1 workload, 3 configurations in 6 blocks: about 99 s, after survey, training, again in bfloat16 and baseline "
+        "detectors."
+    )
+    assert block_s([MINE], replace(both, scenarios=("offline",))) == block_s(
+        [MINE], replace(SPEC, scenarios=("offline",))
+    )
+    assert block_s([MINE], replace(both, dtypes=("float32", "bfloat16"))) == 2 * block_s([MINE], SPEC)
+
+
 def test_the_forecast_counts_the_baselines_of_further_splits() -> None:
     own = replace(MINE, dataset="csv:flows.csv", clean=Settings({"label": "label"}))
     ordered = replace(own, clean=Settings({"label": "label", "time": "stamp"}))

@@ -67,7 +67,7 @@ def test_jobs_survive_the_trip_through_their_file(tmp_path) -> None:
     fit = FitJob(
         workload=find_workload("nsl-kdd-mlp"), protocol="clean", data_dir=None, seeds=(3, 4), trainer="native",
         epochs=None, rows=5000, threads=1, directory=str(tmp_path / "fit"), learning_rates=(1e-3,), save="kept",
-        train_dtypes=("bfloat16",),
+        dtype="bfloat16",
     )  # fmt: skip
     measure = MeasureJob(
         artifact=str(tmp_path), backend="eager", dtype="float32", scenarios=("offline",), batch_sizes=(1, 4096),

@@ -20,7 +20,7 @@ from harness.runs.engine import Fit
 from harness.runs.training_formats import check_processor, check_training_formats, lower_formats
 from harness.runs.training_time import training_time
 from harness.runs.work import _configurations
-from harness.workers.fit import fit
+from harness.workers.fit import fit, fit_in_format
 from harness.workers.jobs import FitJob
 from harness.workers.outcomes import FitOutcome
 from harness.workload.files import find_workload
@@ -76,11 +76,12 @@ def test_a_workload_has_formats_of_its_own_and_the_command_line_others() -> None
 def test_every_seed_is_trained_in_both_and_the_report_has_each_metric_and_the_rates(tmp_path: Path) -> None:
     job = FitJob(
         workload=SMALL, protocol="clean", data_dir=None, seeds=(0, 1), trainer="native", epochs=None, rows=900,
-        threads=1, directory=str(tmp_path), synthetic="always", train_dtypes=("bfloat16",),
+        threads=1, directory=str(tmp_path), synthetic="always",
     )  # fmt: skip
+    trial = fit_in_format(replace(job, dtype="bfloat16"))
     outcome = fit(job)
     assert isinstance(outcome, FitOutcome)
-    (trial,) = outcome.training_formats
+    outcome = replace(outcome, training_formats=(trial,))
     assert all(found is not None for found in trial.evaluations)
     accuracy = accuracy_record(SMALL, "clean", outcome)
     (item,) = accuracy.training_formats

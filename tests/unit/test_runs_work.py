@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import records
-from support.sweeps import PLACEMENT, Quiet, ScriptedExecutor
+from support.sweeps import PLACEMENT, Quiet, ScriptedExecutor, result_of
 
 from harness.advice.finding import Report
 from harness.measure.clock import FakeClock
@@ -21,7 +21,7 @@ from harness.runs.machine import Machine
 from harness.runs.stopping import Amount, Stopping
 from harness.runs.work import Work
 from harness.workers.jobs import FitJob, Job
-from harness.workers.outcomes import JobResult
+from harness.workers.outcomes import JobResult, TrainingFormatTrial
 from harness.workload.files import find_workload
 from harness.workload.model import Inference
 
@@ -98,3 +98,43 @@ def test_what_is_cut_is_said_before_it_begins() -> None:
     assert forecast(list(WORKLOADS.values()), short, 1) == (
         "2 workloads, 4 configurations: as many as fit into 5 s, training included; a block takes about 11 s."
     )
+
+
+class TrainsInFormats(ScriptedExecutor):
+    """Fits are answered at once, and those in bfloat16 by ``trial``, or they fail."""
+
+    def __init__(self, trial: TrainingFormatTrial | None) -> None:
+        super().__init__(lambda job, placement: 1e6)
+        self.trial = trial
+        self.asked: list[tuple[str, str]] = []
+
+    def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
+        if isinstance(job, FitJob):
+            self.asked.append((job.workload.name, job.dtype))
+            if job.dtype != "float32":
+                return JobResult((), "killed", 1, 0.5) if self.trial is None else result_of(self.trial, placement)
+        return super().run(job, placement, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("trial", [TrainingFormatTrial("bfloat16", ({"f1": 0.5},), 2.0), None])
+def test_a_training_in_another_format_is_a_unit_of_its_own_done_once(
+    trial: TrainingFormatTrial | None, tmp_path: Path
+) -> None:
+    spec = RunSpec(NAMES, scenarios=("train",), train_dtypes=("bfloat16",))
+    machine = Machine(records.facts(), Report((), (), (), ()), PLACEMENT)
+    executor, said = TrainsInFormats(trial), Quiet()
+    for _ in range(2):  # the second time from the journal
+        with open_journal(tmp_path) as journal:
+            engine = Engine(tmp_path, spec, WORKLOADS, journal, executor, said)
+            work = Work(engine, machine, Stopping(Amount.of(spec), FakeClock(), said.say))
+            units = work.set_up_units()
+            plain = Work(replace(engine, spec=replace(spec, train_dtypes=())), machine, work.stopping).set_up_units()
+            assert units == plain + len(NAMES)
+            first = work._in_formats(work._fit("first", "clean"))
+    assert executor.asked == [("first", "float32"), ("first", "bfloat16")]
+    assert [text for text in said.said if "again" in text] == [
+        "first is trained again in bfloat16; in float32 that took 1 s."
+    ]
+    assert first.outcome is not None
+    assert first.outcome.training_formats == (() if trial is None else (trial,))
+    assert first.outcome.remarks == (("Training in bfloat16 failed: killed",) if trial is None else ())
