@@ -27,8 +27,20 @@ from harness.cli.choices import (
 )
 from harness.cli.durations import seconds
 from harness.cli.help import Command
-from harness.cli.options import AMOUNT, OUTPUT, Counting, DataDir, RecordJson, Rows, Seed, Synthetic, Trust, node_option
-from harness.errors import LparbenchError
+from harness.cli.options import (
+    AMOUNT,
+    OUTPUT,
+    Counting,
+    DataDir,
+    RecordJson,
+    Rows,
+    Seed,
+    Synthetic,
+    Trust,
+    given_by_user,
+    node_option,
+)
+from harness.errors import InputError, LparbenchError
 from harness.trust import allow
 
 if TYPE_CHECKING:
@@ -290,6 +302,8 @@ def run(
     else:
         amount = parse_budget(blocks, budget, until_ci)
         timed = parse_scenarios(scenarios, cache, instances)
+        if workloads and given_by_user(context, "suite"):
+            raise InputError(f"--suite {suite} and workloads are named.", remedy="Leave one of them out.")
         base = RunSpec(tuple(workloads)) if workloads else spec_of_suite(suite)
         spec = replace(
             own.of(base),

@@ -26,11 +26,11 @@ from harness.errors import InputError
 from harness.parsing import bounded, read_content
 from harness.record.archive import Query, is_archive, opened
 from harness.record.files import DISK_FULL
+from harness.record.journal import JOURNAL_FILE, UNFINISHED
 from harness.record.store import KINDS, RECORD_NAME, SWEEP_NAME, load_run
 from harness.scratch import scratch
 from harness.wording import plural
 
-_SWEEP_JOURNAL = "journal.jsonl"  # of a sweep that is not finished
 _JSON, _GZIP = (".json", ".json.gz"), b"\x1f\x8b"
 _BEFORE_JSON = b"\xef\xbb\xbf\xfe\xff\x00 \t\r\n"  # marks of the byte order, and blanks
 _LARGEST = 1 << 28  # bytes that are unpacked of an archive
@@ -52,7 +52,9 @@ def load_side(path: Path) -> Side:
     Raises:
         InputError: it is none of these, it is damaged, or it holds more than one side; names the file and the place.
     """
-    if path.name == SWEEP_NAME or (path / SWEEP_NAME).exists() or (path / _SWEEP_JOURNAL).exists():
+    if path.name.endswith(UNFINISHED) and (path / JOURNAL_FILE).exists():
+        raise InputError(f"{path}: this run is not finished.", remedy=f"Finish it: lparbench run --resume {path}")
+    if path.name == SWEEP_NAME or (path / SWEEP_NAME).exists() or (path / JOURNAL_FILE).exists():
         raise InputError(
             f"{path}: this is a sweep, whose settings are compared with each other in its own report.",
             remedy="To compare two machines or versions, give runs of the setting you chose (`lparbench run`).",
@@ -88,7 +90,7 @@ def _records_below(folder: Path) -> dict[Path, str]:
     for file in sorted(folder.rglob("*.json*")):
         if file.name in KINDS:
             kinds[file.parent] = KINDS[file.name]
-        elif file.name == _SWEEP_JOURNAL:
+        elif file.name == JOURNAL_FILE:
             kinds.setdefault(file.parent, "unfinished measurement")
     return kinds
 
@@ -179,7 +181,7 @@ def _history_files(folder: Path) -> list[Path]:
     """The records below ``folder``, and what may be files of other tools; the other files of a run are its own."""
     if not folder.is_dir():
         return [folder]
-    own = {file.parent for file in folder.rglob("*.json*") if file.name in (RECORD_NAME, SWEEP_NAME, _SWEEP_JOURNAL)}
+    own = {file.parent for file in folder.rglob("*.json*") if file.name in (RECORD_NAME, SWEEP_NAME, JOURNAL_FILE)}
     return [file for file in _json_files(folder) if file.name == RECORD_NAME or not own & set(file.parents)]
 
 

@@ -127,7 +127,7 @@ def _own_table(path: Path) -> FoundFile:
             )
         there = sorted(child.name for child in path.parent.iterdir()) if path.parent.is_dir() else []
         near = get_close_matches(path.name, there, n=1)
-        remedy = f"Did you mean {path.parent / near[0]}?" if near else None
+        remedy = f"Did you mean {path.parent / near[0]}?" if near else "Check the path."
         raise InputError(f"{path} is not there.", remedy=remedy)
     return FoundFile(DataFile(path.name), path)
 

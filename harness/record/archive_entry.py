@@ -15,6 +15,7 @@ from harness.platform.facts import Facts
 from harness.record.codec import DIGEST
 from harness.record.fleet_model import Fleet
 from harness.record.identity import now
+from harness.record.journal import UNFINISHED
 from harness.record.load_model import LoadRecord
 from harness.record.model import Run
 from harness.record.size_model import Size
@@ -94,7 +95,7 @@ def record_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     files = sorted(file for name in FILES.values() for file in path.rglob(name))
-    whole = [file for file in files if not any(part.endswith(".unfinished") for part in file.parts)]
+    whole = [file for file in files if not any(part.endswith(UNFINISHED) for part in file.parts)]
     if not whole:
         raise InputError(f"{path}: no {', '.join(FILES.values())} in there.", remedy="Give a run, or a folder of runs.")
     return whole

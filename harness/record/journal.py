@@ -21,6 +21,7 @@ from harness.parsing import parse_json
 from harness.record.codec import digest_of
 
 JOURNAL_FILE = "journal.jsonl"
+UNFINISHED = ".unfinished"  # ending of the directory of a run that is under way
 _MOST_BYTES = 1 << 30
 E = TypeVar("E")
 T = TypeVar("T")

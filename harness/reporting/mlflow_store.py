@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.record.store import BUNDLES, kept_bundles
 from harness.reporting.metric_lines import metric_lines
 
 _LONGEST_PARAM = 500
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
 def log_to_mlflow(run: Run, directory: Path, *, tracking_uri: str, experiment: str) -> str:
@@ -41,13 +43,19 @@ def log_to_mlflow(run: Run, directory: Path, *, tracking_uri: str, experiment: s
 
 
 def check_store(tracking_uri: str, experiment: str) -> None:
-    """See that a run could be logged there, before it is measured.
+    """See that a run could be logged there, before it is measured; a server that is down is asked few times.
 
     Raises:
         InputError, LparbenchError: see `log_to_mlflow`.
     """
-    with _opened(tracking_uri, experiment):
-        pass
+    own = _RETRIES not in os.environ
+    os.environ.setdefault(_RETRIES, "2")  # its client's seven take two minutes
+    try:
+        with _opened(tracking_uri, experiment):
+            pass
+    finally:
+        if own:
+            del os.environ[_RETRIES]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.sysroot import SysRoot
 from harness.record.files import DISK_FULL
 from harness.record.identity import now
-from harness.record.journal import JOURNAL_FILE
+from harness.record.journal import JOURNAL_FILE, UNFINISHED
 from harness.record.model import SCHEMA_VERSION, Checks, Result, Roofline, Run, Tool, Verdict
 from harness.record.spec import RunSpec
 from harness.record.store import BUNDLES, RECORD_NAME, check_writable
@@ -47,7 +47,6 @@ from harness.workers.outcomes import SurveyOutcome
 from harness.workers.row_scores import SCORES_FILE
 
 _ABANDONED_S = 60.0  # after which a run without a journal will not begin any more
-UNFINISHED = ".unfinished"  # ending of the directory of a run that is under way
 _KEPT = (DESIGN_FILE, JOURNAL_FILE, *LEFTOVERS)  # in that directory
 
 

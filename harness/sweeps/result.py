@@ -55,10 +55,18 @@ _STANDINGS: Mapping[Standing, Literal["equivalent", "slower", "not_distinguishab
 
 
 def is_sweep(path: Path) -> bool:
-    """Whether this is a sweep directory, finished or not, or a record with the name of one."""
-    if path.is_dir():
-        return (path / SWEEP_NAME).exists() or (path / JOURNAL_FILE).exists()
-    return path.name == SWEEP_NAME
+    """Whether this is a sweep directory, finished or not, or a record with the name of one.
+
+    Raises:
+        InputError: it is the directory of a run that is not finished, which has no record.
+    """
+    if not path.is_dir():
+        return path.name == SWEEP_NAME
+    if not (path / JOURNAL_FILE).exists() or (path / SWEEP_NAME).exists():
+        return (path / SWEEP_NAME).exists()
+    if (path / DESIGN_FILE).exists() and read_design(path).grid is None:
+        raise InputError(f"{path}: this run is not finished.", remedy=f"Finish it: lparbench run --resume {path}")
+    return True
 
 
 def stored_sweep(path: Path) -> Sweep:

@@ -298,6 +298,11 @@ def test_tracking_alone_means_a_local_store(words: list[str], monkeypatch: pytes
     assert asked == ["sqlite:///mlflow.db"]
 
 
+def test_a_suite_and_workloads_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="--suite quikc and workloads are named"):
+        CliRunner().invoke(app, ["run", "nsl-kdd-mlp", "--suite", "quikc"], catch_exceptions=False)
+
+
 def test_a_store_that_refuses_after_measuring_leaves_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise LparbenchError("as scripted")

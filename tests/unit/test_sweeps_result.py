@@ -11,6 +11,7 @@ from rich.console import Console
 from support import records
 from support.sweeps import design_of, journal_of, noise, setting
 
+from harness.compare.inputs import load_side
 from harness.errors import InputError, LparbenchError
 from harness.parsing import parse_json
 from harness.placement.smt import SmtMethod
@@ -19,6 +20,7 @@ from harness.record.codec import normal, to_json
 from harness.record.model import Served, Verdict
 from harness.record.store import load_run, load_sweep, sweep_text
 from harness.record.sweep_model import Sweep
+from harness.reporting.stored import ExportFormat, exported, page_of
 from harness.reporting.sweep_csv import render_sweep_csv
 from harness.reporting.sweep_html import render_sweep
 from harness.reporting.sweep_terminal import print_sweep
@@ -175,6 +177,17 @@ def test_the_record_comes_back_from_its_file_and_from_an_unfinished_directory(tm
     assert stored_sweep(unfinished).design.slots_done == 0
     reasons = {cell.validity.reasons for cell in stored_sweep(unfinished).cells}
     assert reasons == {("not measured: the sweep ended before",)}
+
+
+def test_a_run_that_is_not_finished_is_no_sweep_and_says_how_it_is_finished(tmp_path: Path) -> None:
+    directory = tmp_path / "r.unfinished"
+    directory.mkdir()
+    write_design(replace(design_of(smt_levels(), records.facts()), grid=None), directory)
+    (directory / "journal.jsonl").write_text("")
+    for look in (is_sweep, page_of, load_side, lambda path: exported([path], ExportFormat.CSV)):
+        with pytest.raises(InputError, match="this run is not finished") as error:
+            look(directory)
+        assert f"lparbench run --resume {directory}" in str(error.value)
 
 
 @pytest.mark.parametrize(

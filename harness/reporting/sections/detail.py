@@ -262,6 +262,7 @@ def _validation(anchor: str, curves: Mapping[str, Sequence[float | None]], unit:
     rows = tuple(
         (str(epoch), *("–" if value is None else number(value) for value in values))
         for epoch, values in enumerate(zip(*shown.values(), strict=True), start=1)
+        if unit == "epoch" or values[0] is not None  # of several hundred rounds some are looked at
     )
     title = f"Validation rows after each {unit}"
     chart = epoch_chart(f"{anchor}-validation", shown, what="metric", title=title, unit=unit)
