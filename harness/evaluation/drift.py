@@ -167,10 +167,15 @@ def count_bounds(n: int, reference: int, m: int, alpha: float) -> tuple[int, int
         return low
 
     def rare(count: int) -> bool:
-        return bool(hypergeom.sf(count - 1, n + m, reference + count, n) > alpha / 2)
+        return bool(hypergeom.sf(count - 1, n + m, *drawn(count)) > alpha / 2)
 
     def common(fewer: int) -> bool:
-        return bool(hypergeom.cdf(n - fewer, n + m, reference + n - fewer, n) > alpha / 2)
+        return bool(hypergeom.cdf(n - fewer, n + m, *drawn(n - fewer)) > alpha / 2)
+
+    def drawn(count: int) -> tuple[int, int]:
+        """Which of both is which does not matter; some versions of SciPy take a time that grows with the second."""
+        sizes = (reference + count, n)
+        return max(sizes), min(sizes)
 
     expected = min(n, round(reference / m * n))
     return n - most(common, n - expected, n), most(rare, expected, n)

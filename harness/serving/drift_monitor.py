@@ -169,6 +169,10 @@ class DriftMonitor:
         self._above = np.zeros(len(self._edges), dtype=np.int64)  # rows above each edge
         self._told = np.zeros(0 if scores is None else len(scores.counts), dtype=np.int64)  # of this window's scores
 
+    def go_on(self, before: DriftState) -> None:
+        """Count on from the windows of the process whose place this one takes; the one that was open is lost."""
+        self.windows, self.alarms = self.windows + before.windows, self.alarms + before.alarms
+
     def state(self) -> DriftState:
         """What is known now."""
         last, d = self.last, len(self.names)

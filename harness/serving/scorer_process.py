@@ -116,7 +116,8 @@ async def _serve(directory: Path, number: int, handlers: Handlers, fraud: Fraud 
     if fraud is not None:
         handlers.metrics.streams = fraud.states.counts
     shared = Shared(directory, name_of(SCORER, number))
-    shared.go_on(handlers.metrics, 0 if fraud is None else len(fraud.states))
+    if (before := shared.go_on(handlers.metrics, 0 if fraud is None else len(fraud.states))) is not None:
+        handlers.drift.go_on(before)
     batch: Batch[_Item] = Batch(handlers)
 
     def publish() -> None:

@@ -51,13 +51,18 @@ class Shared:
         self._directory, self._own = directory, own
         self._written: Published | None = None
 
-    def go_on(self, metrics: Metrics, kept: int = 0) -> None:
-        """Count on from what the process counted whose place this one takes; but those ``kept`` its cards are lost."""
+    def go_on(self, metrics: Metrics, kept: int = 0) -> DriftState | None:
+        """Count on from what the process counted whose place this one takes; but those ``kept`` its cards are lost.
+
+        What that process said of drift is for the caller.
+        """
         before = self._read(self._own)
-        if before is not None:
-            metrics.add(replace(before.counts, connections=0, in_flight=0, cards=0))
-            if before.counts.cards > kept and metrics.streams is not None:
-                metrics.streams.evicted["lost"] += before.counts.cards - kept
+        if before is None:
+            return None
+        metrics.add(replace(before.counts, connections=0, in_flight=0, cards=0))
+        if before.counts.cards > kept and metrics.streams is not None:
+            metrics.streams.evicted["lost"] += before.counts.cards - kept
+        return before.drift
 
     def publish(self, metrics: Metrics, drift: DriftState | None = None) -> None:
         """Write what is new."""

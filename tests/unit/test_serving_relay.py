@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -251,7 +252,13 @@ def test_counts_are_those_of_all_processes_and_outlive_each(cards: Path, tmp_pat
             fraud = server.frauds[0]
             assert fraud is not None
             anew.streams = type(fraud.states.counts)()
-            Shared(tmp_path, name_of(SCORER, 0)).go_on(anew)
+            judged = server.handlers[0].drift
+            judged.windows, judged.alarms = 5, 2
+            Shared(tmp_path, name_of(SCORER, 0)).publish(server.handlers[0].metrics, judged.state())
+            before = Shared(tmp_path, name_of(SCORER, 0)).go_on(anew)
+            assert before == judged.state()
+            server.handlers[1].drift.go_on(before)
+            assert (server.handlers[1].drift.windows, server.handlers[1].drift.alarms) == (5, 2)
             assert (anew.cards, anew.streams.evicted["lost"]) == (0, len(fraud.states))
 
     asyncio.run(play())
@@ -297,3 +304,32 @@ def test_a_quota_holds_for_all_fronts_together(tmp_path: Path) -> None:
     assert fronts[0].wait("10.0.0.2") == 0
     now[0] += 0.25
     assert [fronts[1].wait("10.0.0.1"), fronts[0].wait("10.0.0.1")] == [0, 1]
+
+
+def test_missing_values_of_raw_rows_reach_the_scorer_row_by_row(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, rows in (("train", 800), ("test", 200)):
+        lines = []
+        for i in range(rows):
+            lines.append(
+                f"{'' if i % 10 == 0 else round(rng.normal(), 4)},{rng.normal():.4f},{int(rng.random() < 0.3)}"
+            )
+        (tmp_path / f"{name}.csv").write_text("\n".join(["a,b,label", *lines]))
+    bundle = saved(
+        tmp_path / "bundle", dataset=f"csv:{tmp_path / 'train.csv'}", test_files=str(tmp_path / "test.csv"),
+        label="label",
+    ).directory  # fmt: skip
+
+    async def play() -> None:
+        async with Divided(bundle, tmp_path, 2, 1) as server:
+            monitor, given = server.handlers[0].drift, list[Any]()
+            add = monitor.add
+            monitor.add = lambda rows, scores, missing: (given.append(missing.tolist()), add(rows, scores, missing))[1]  # type: ignore[assignment,misc,union-attr]
+            rows = [[None, 1.0], [0.5, 1.0], [0.5, None]]
+            answers = [server.ask(0, "/predict", {"features": row}) for row in rows]
+            assert [reply.status for reply in await asyncio.gather(*answers)] == [200] * 3
+            answers = [server.ask(1, "/predict", {"features": row}) for row in rows[1:2]]
+            assert [reply.status for reply in await asyncio.gather(*answers)] == [200]
+            assert given == [[[True, False], [False, False], [False, True]], [[False, False]]]
+
+    asyncio.run(play())
