@@ -14,7 +14,7 @@ from harness.datasets.download import Progress
 from harness.datasets.inventory import Holding
 from harness.datasets.options import COMMON
 from harness.datasets.registry import recipe
-from harness.reporting.listing import listing
+from harness.reporting.listing import listing, paragraph
 
 _GUIDE = (
     "download: `lparbench data get NAME` fetches it; by hand: that command says from where.",
@@ -78,7 +78,8 @@ def datasets_text(holdings: Sequence[Holding], directories: Sequence[Path], widt
     """Every data set, where it is, and how to get those that are not here."""
     rows = [(holding.name, holding.where, holding.spec.title) for holding in holdings]
     searched = f"Searched, in this order: {', '.join(map(str, directories))}."
-    return "\n".join((listing(("data set", "where", "what it is"), rows, width), *_GUIDE, searched)) + "\n"
+    below = [line for text in (*_GUIDE, searched) for line in paragraph(text, width)]
+    return "\n".join((listing(("data set", "where", "what it is"), rows, width), *below)) + "\n"
 
 
 def dataset_text(holding: Holding, width: int | None) -> str:

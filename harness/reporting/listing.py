@@ -58,5 +58,10 @@ def _stacked(row: Sequence[str], width: int) -> Iterator[str]:
         yield from (_INDENT + line for line in _wrapped(text, width - len(_INDENT)) if line)
 
 
+def paragraph(text: str, width: int | None) -> list[str]:
+    """Its lines on a terminal of this width; one where nobody says how wide it is, as in a pipe."""
+    return [text] if width is None else _wrapped(text, width)
+
+
 def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.datasets.encoded import Origin
 from harness.datasets.inventory import Holding
-from harness.reporting.listing import listing
+from harness.reporting.listing import listing, paragraph
 from harness.reporting.sections.figures import metric_name
 from harness.wording import plural
 from harness.workload.model import Role, Settings, Suite, Value, Workload
@@ -66,10 +65,10 @@ def workloads_text(groups: Sequence[DatasetGroup], suites: Sequence[Suite], widt
     longest = max((len(entry.name) for group in groups for entry in group.workloads), default=0)
     lines: list[str] = []
     for group in groups:
-        lines += [*_prose(f"{group.title} [{group.name}]", width), f"  {_where(group.where, group.name)}"]
+        lines += [*paragraph(f"{group.title} [{group.name}]", width), f"  {_where(group.where, group.name)}"]
         rows = [(f"  {entry.name}".ljust(longest + 2), entry.title) for entry in group.workloads]
         lines += [*listing(None, rows, width).splitlines(), ""]
-    lines += _prose("Suites, for `lparbench run --suite NAME`:", width)
+    lines += paragraph("Suites, for `lparbench run --suite NAME`:", width)
     lines += listing(None, [(f"  {suite.name}", _suite(suite)) for suite in suites], width).splitlines()
     return "\n".join(lines) + "\n"
 
@@ -98,7 +97,7 @@ def workload_text(workload: Workload, holding: Holding, width: int | None, takes
     other = [row for row in _settings(published) if row not in _settings(clean)]
     rows += [(f"as published: {name}", text) for name, text in other]
     rows += [*(("note", note) for note in workload.notes), ("a run of it", takes)]
-    lines = [*_prose(f"{workload.title} [{workload.name}]", width), *listing(None, rows, width).splitlines()]
+    lines = [*paragraph(f"{workload.title} [{workload.name}]", width), *listing(None, rows, width).splitlines()]
     return "\n".join(lines) + "\n"
 
 
@@ -134,7 +133,3 @@ def _where(where: Where, name: str) -> str:
 def _suite(suite: Suite) -> str:
     names = f": {', '.join(suite.workloads)}" if len(suite.workloads) <= _NAMED else ""
     return f"{suite.title} ({plural(len(suite.workloads), 'workload')}{names})"
-
-
-def _prose(text: str, width: int | None) -> list[str]:
-    return [text] if width is None else textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
