@@ -226,8 +226,10 @@ def _site(folder: Path) -> dict[str, str]:
             lpar = replace(base.facts.lpar, partition_id=number, partition_name=f"lpar{number:02d}")
             record = replace(base, facts=replace(base.facts, lpar=lpar), created=f"2026-08-{index + 1:02d}T12:00:00Z")
             write_run(record, folder / "records")
+    (folder / "fleet").mkdir()
+    (folder / "fleet" / "fleet.json").write_text(fleet_text(fleet_record(hosts=8, waves=2)), encoding="utf-8")
     with opened(str(folder / "team.sqlite"), new=True) as store:
-        store.add([folder / "records"])
+        store.add([folder / "records", folder / "fleet"])
         site = site_of(store, margin=0.03)
     for name, page in site.items():
         (folder / name).write_bytes(page)
