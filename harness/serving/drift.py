@@ -122,7 +122,7 @@ class DriftState:
         for (statistic, name), part in (
             shares | {("missing", name): part for name, part in self.missing.items()}
         ).items():
-            bound = part.low if part.share < part.reference else part.high
+            bound = part.low if part.share < part.reference and part.low > 0 else part.high
             yield Sample(name, statistic, part.share, bound, part.of_bound, part.over)
 
     @property

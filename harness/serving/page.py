@@ -10,7 +10,7 @@ import jinja2
 
 from harness.content import content_dir
 from harness.platform.parse import format_cpulist
-from harness.serving.drift import SCORES, DriftState, Sample
+from harness.serving.drift import FLAGGED, SCORES, DriftState, Sample
 from harness.serving.exchange import Reply
 from harness.serving.history import KEPT, STEP_S, History, Step
 from harness.serving.metrics import Metrics
@@ -88,6 +88,7 @@ def page(view: View) -> Reply:
         minutes=f"{KEPT * STEP_S / 60:g}",
         counts=_counts(view),
         drift=view.drift,
+        drifted=sorted(view.drift.drifted, key=lambda name: name not in (SCORES, FLAGGED)),
         worst=[(_named(each), f"{each.value:.3g}", f"{each.bound:.3g}", each.over) for each in worst],
         endpoints=view.endpoints,
         box=(_LEFT, _TOP, _WIDTH, _HEIGHT),

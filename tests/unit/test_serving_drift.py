@@ -201,7 +201,10 @@ def test_counts_that_fit_are_those_of_fishers_test() -> None:
 
 
 def test_a_share_that_cannot_fall_does_not_drift_by_falling() -> None:
-    assert ShareDrift(0.0, 0.003, 0.0, 0.01, over=False, floor=0.0).of_bound == 0
+    low = ShareDrift(0.0, 0.003, 0.0, 0.01, over=False, floor=0.0)
+    assert low.of_bound == 0
+    (sample,) = DriftState(100, 1, 0, (), {}, flagged=low).samples()
+    assert sample.bound == 0.01  # the one that can be passed
     assert ShareDrift(0.02, 0.03, 0.01, 0.05, over=False, floor=0.0).of_bound == pytest.approx(0.5)
 
 
