@@ -27,6 +27,7 @@ FACTS = (
     Fact("detector", "the timed work itself differs", separates=True),
     Fact("cache", "a cold cache is measured for another question than a hot one", separates=True),
     Fact("p99_bound_s", "another bound on the latency: another rate is asked for", separates=True),
+    Fact("rate_of", "another search: its rate is up to 6 % lower or higher by definition", separates=True),
     Fact("python_implementation", "another interpreter: up to many times as fast in Python code"),
     Fact("python", "another version of the interpreter"),
     Fact("jvm", "another virtual machine of Java"),

@@ -27,8 +27,8 @@ _MOST = 2**63 - 1
 PYTEST_BENCHMARK, PYPERF, HYPERFINE, GOOGLE_BENCHMARK = "pytest-benchmark", "pyperf", "hyperfine", "google-benchmark"
 JMH = "JMH"
 _ESTIMATES = {
-    "server": "time per request at the confirmed rate",
-    "http": "time per request at the confirmed rate",
+    "server": "time per request at the highest rate",
+    "http": "time per request at the highest rate",
     PYTEST_BENCHMARK: "median round",
     PYPERF: "median value",
     HYPERFINE: "time of a command",
@@ -349,6 +349,7 @@ def _result_problems(result: Result) -> tuple[Problem, ...]:
 
 def _conditions(result: Result) -> Mapping[str, object]:
     place, data = result.placement, result.dataset
+    served = next((process.served for process in result.processes if process.served is not None), None)
     return {
         "data": {
             "name": data.name,
@@ -366,13 +367,9 @@ def _conditions(result: Result) -> Mapping[str, object]:
         **settings_of(place.env),
         "cache": result.cache,
         "instances": result.instances,
-        "p99_bound_s": _p99_bound_s(result),
+        "p99_bound_s": served and served.bound_s,
+        "rate_of": served and served.meets,
     }
-
-
-def _p99_bound_s(result: Result) -> float | None:
-    """Of a server result; None of others."""
-    return next((process.served.bound_s for process in result.processes if process.served is not None), None)
 
 
 def _rate(process: ProcessRecord, batch_size: int) -> float | None:

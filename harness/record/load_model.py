@@ -149,7 +149,7 @@ class LoadResult:
 
 @dataclass(frozen=True)
 class SearchRecord:
-    """A search for the highest rate that meets the bound, in three trials of four.
+    """A search for the highest rate that meets the bound.
 
     Attributes:
         rate_per_s: at the machine's middle speed during the search; None where no rate meets the bound, or none could
@@ -163,6 +163,8 @@ class SearchRecord:
         tried: every trial that said something, in order: its rate, its load, and whether it met the bound.
         disturbed: trials that said nothing of the server, and were repeated.
         undecided: so many were disturbed that the search was given up.
+        missed_anyway: share of the trials that miss the bound at any load, because machine or server paused; half of
+            the others meet it at the rate. None in records of before, whose rate three trials of four meet.
     """
 
     rate_per_s: NotNegative | None
@@ -175,6 +177,7 @@ class SearchRecord:
     tried: tuple[tuple[NotNegative, NotNegative, bool], ...]
     disturbed: Count
     undecided: bool
+    missed_anyway: Share | None = None
 
 
 @dataclass(frozen=True)

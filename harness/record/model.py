@@ -92,19 +92,22 @@ class Served:
     """What one process of the server or the http scenario reached.
 
     Attributes:
-        rate: requests per second that met the bound in the search and in each confirmation; None without an answer.
+        rate: requests per second at which half of the trials meet the bound that do not miss it at any rate; None
+            without an answer.
         bound_s: on the 99th percentile of the latency, which counts from the scheduled arrival.
         service_s: median time of one request alone.
-        confirmations: trials that had to meet the bound after the search.
-        requests: made at ``rate``, over its trials.
-        latencies: name of a percentile -> the highest over the trials at ``rate``, in seconds; None where the requests
-            do not allow it.
+        confirmations: trials that had to meet the bound after the search, in records of before: their rate is the
+            highest at which a search and so many trials after it met the bound.
+        requests: of the trial next to ``rate`` that met the bound.
+        latencies: name of a percentile -> that of this trial, in seconds; None where the requests do not allow it.
         tried: every rate tried, in order, with whether it met the bound.
         tried_p99_s: the 99th percentile at each of them; None where the requests do not allow it.
-        kept_every: every n-th latency of the last confirmation is kept.
+        kept_every: every n-th latency of this trial is kept.
         note: why there is no rate.
         front_share: of the server's CPU time during the search, what was spent outside the model; None in process.
         settled: whether a request alone took as long before the search as after it, in process.
+        rate_low, rate_high: ends of the interval of 95 % of this process's rate.
+        missed_anyway: share of the trials that miss the bound at any rate, because machine or server paused.
     """
 
     rate: NotNegative | None
@@ -119,6 +122,16 @@ class Served:
     tried_p99_s: tuple[float | None, ...] = ()
     front_share: Share | None = None
     settled: bool = True
+    rate_low: NotNegative | None = None
+    rate_high: NotNegative | None = None
+    missed_anyway: Share | None = None
+
+    @property
+    def meets(self) -> str:
+        """How the rate meets the bound, which is what it means."""
+        if self.confirmations:
+            return f"each confirmed {self.confirmations} times"
+        return "at which half of the trials meet it"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The highest rate of single-row requests that still meets a p99 bound: searched for by trials, then confirmed.
+"""The highest rate of single-row requests that still meets a p99 bound, estimated from trials at many.
 
 Several instances answer together: each has a queue of its own and an equal part of the rate, every trial begins at the
 same moment, and the percentile is that of all their requests. Each of them knows what all of them measured, so that
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.measure.clock import Clock
 from harness.measure.percentiles import PERCENTILES, percentile, requests_needed
-from harness.measure.rate_search import CONFIRMATIONS, highest_rate
+from harness.measure.rate_estimate import RateEstimate, estimated_rate
 from harness.measure.sampling import Samples
 from harness.record.model import Served
 from harness.record.series import Series
@@ -25,7 +25,7 @@ from harness.serving.arrival_trace import POISSON, Arrivals
 from harness.wording import plural
 
 _BOUND = 99.0
-_TOLERANCE = 0.02
+_MOST_TRIALS = 24  # of a search: what they leave uncertain is less than what differs between processes
 _MOST_DISTURBED = 8  # trials of a search: another block is to come
 _TRIAL_BOUNDS = 10  # a trial lasts this many times the bound, so that a queue has time to build up
 _LOWEST = 1 / 8  # of the rate at which the server is always busy; one that fails even this is not searched for
@@ -33,6 +33,8 @@ _MOST_REQUESTS = 200_000  # of a trial
 _MOST_KEPT = 20_000  # latencies kept raw of one process
 PATIENCE_S = 120.0  # a search that has no answer by then is given up
 _LEAD_NS = 30_000_000  # from the last instance's word to the next trial: time to read it
+
+_NOTHING = RateEstimate(None, None, None, None, (), ())
 
 Values = NDArray[np.int64]
 
@@ -94,7 +96,7 @@ class _Trials:
         self._clock = clock
         self._group = group
         self._begin_ns = 0
-        self._late = False  # for any of the group
+        self.late = False  # for any of the group: no time is left
         self._bound_s = bound_s
         self._seconds = max(seconds, _TRIAL_BOUNDS * bound_s)
         self._seed = seed
@@ -111,8 +113,6 @@ class _Trials:
 
     def meets_bound(self, rate: float) -> bool | None:
         """Serve at ``rate``, of all instances together, for long enough to tell; None when the trial was disturbed."""
-        if self._late:
-            raise _NoAnswerError(f"no answer within {PATIENCE_S:g} s")
         own = rate / self._group.instances
         enough = max(requests_needed(_BOUND), math.ceil(own * self._seconds), self._arrivals.least)
         requests = min(_MOST_REQUESTS, enough)
@@ -129,12 +129,17 @@ class _Trials:
         latencies = np.concatenate([values[4:] for values in shared])
         p99_s = _percentile(latencies, _BOUND)
         met = p99_s is not None and p99_s <= self._bound_s and all(bool(values[1]) for values in shared)
-        self._late = any(bool(values[0]) for values in shared)
+        self.late = any(bool(values[0]) for values in shared)
         if any(bool(values[3]) for values in shared):
             self.disturbed += 1
             return None
         self.done.append((rate, met, latencies))
         return met
+
+    def nearest(self, rate: float | None) -> Values:
+        """Latencies of the trial next to ``rate`` of those that met the bound; none without a rate."""
+        met = [(abs(tried - (rate or 0.0)), at) for at, (tried, met, _) in enumerate(self.done) if met]
+        return self.done[min(met)[1]][2] if met and rate is not None else np.zeros(0, dtype=np.int64)
 
 
 def capacity(
@@ -148,7 +153,9 @@ def capacity(
     group: Group | None = None,
     arrivals: Arrivals = POISSON,
 ) -> tuple[list[Series], Served]:
-    """Search for the highest rate that meets the bound, and confirm it three times.
+    """Search for the rate at which half of the trials meet the bound.
+
+    Each by an upper limit of its 99th percentile, so that the percentile itself is below the bound.
 
     Args:
         serve: serves one schedule of requests of one row.
@@ -161,53 +168,56 @@ def capacity(
         arrivals: how requests come to each instance.
 
     Returns:
-        Latencies of the last confirmation as a series (none without an answer), and the outcome.
+        Latencies of the trial next to the rate that met the bound, as a series (none without an answer); the outcome.
     """
     group = group or Alone()
     trials = _Trials(serve, clock, group, bound_s=bound_s, seconds=seconds, seed=seed, arrivals=arrivals)
     service_s = trials.service_s(service_s) if group.instances > 1 else service_s
-    note, rate = None, None
-    if service_s > bound_s:
-        note = f"one request alone takes {service_s:.3g} s, more than the bound of {bound_s:g} s"
-    else:
-        try:
-            busy = group.instances / service_s
-            search = highest_rate(
-                trials.meets_bound, _LOWEST * busy, busy, tolerance=_TOLERANCE, most_disturbed=_MOST_DISTURBED
-            )
-            rate = search.rate
-            if search.undecided:
-                note = f"generator or machine disturbed {plural(search.disturbed, 'trial')}; no rate could be decided"
-            elif rate is None:
-                note = "no rate tried met the bound in every confirmation"
-        except _NoAnswerError as error:
-            note = str(error)
-    at_rate = [latencies for tried, met, latencies in trials.done if met and tried == rate]
-    step = max(1, math.ceil(len(at_rate[-1]) / _MOST_KEPT)) if at_rate else 1
+    estimate, note = _searched(trials, group.instances, service_s, bound_s)
+    low, high = estimate.interval or (None, None)
+    at_rate = trials.nearest(estimate.rate)
+    step = max(1, math.ceil(len(at_rate) / _MOST_KEPT))
     outcome = Served(
-        rate=rate,
+        rate=estimate.rate,
         bound_s=bound_s,
         service_s=service_s,
-        confirmations=CONFIRMATIONS,
-        requests=sum(len(latencies) for latencies in at_rate),
-        latencies={name: _worst(at_rate, percent) for name, percent in PERCENTILES.items()},
+        confirmations=0,
+        requests=len(at_rate),
+        latencies={name: _percentile(at_rate, percent) for name, percent in PERCENTILES.items()},
         tried=tuple((tried, met) for tried, met, _ in trials.done),
         kept_every=step,
         note=note,
         tried_p99_s=tuple(_percentile(latencies, _BOUND) for _, _, latencies in trials.done),
+        rate_low=low,
+        rate_high=high,
+        missed_anyway=estimate.missed_anyway,
     )
-    return ([_series(at_rate[-1][::step])] if at_rate else []), outcome
+    return ([_series(at_rate[::step])] if len(at_rate) else []), outcome
+
+
+def _searched(trials: _Trials, instances: int, service_s: float, bound_s: float) -> tuple[RateEstimate, str | None]:
+    """What was found, and why there is no rate."""
+    if service_s > bound_s:
+        return _NOTHING, f"one request alone takes {service_s:.3g} s, more than the bound of {bound_s:g} s"
+    busy = instances / service_s
+    try:
+        estimate = estimated_rate(
+            trials.meets_bound, lambda: busy, lowest=_LOWEST, most=_MOST_TRIALS, most_disturbed=_MOST_DISTURBED,
+            time_left=lambda: not trials.late,
+        )  # fmt: skip
+    except _NoAnswerError as error:
+        return _NOTHING, str(error)
+    if estimate.undecided and trials.late:
+        return estimate, f"no answer within {PATIENCE_S:g} s"
+    if estimate.undecided:
+        disturbed = plural(estimate.disturbed, "trial")
+        return estimate, f"generator or machine disturbed {disturbed}; no rate could be decided"
+    return estimate, "no rate tried met the bound" if estimate.rate is None else None
 
 
 def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:
     flags = np.zeros(len(latencies), dtype=np.uint8)
     return percentile(Samples(latencies, flags, 1, wall_ns=0), percent).value_s
-
-
-def _worst(trials: list[NDArray[np.int64]], percent: float) -> float | None:
-    values = [_percentile(latencies, percent) for latencies in trials]
-    known = [value for value in values if value is not None]
-    return max(known) if known and len(known) == len(values) else None
 
 
 def _series(latencies: NDArray[np.int64]) -> Series:

@@ -198,7 +198,7 @@ def find_rate(
         rate_per_s=estimate.rate, low_per_s=low, high_per_s=high, load=estimate.load, load_low=estimate.load_low,
         load_high=estimate.load_high, closed_per_s=estimate.references,
         tried=tuple((each.rate, each.load, each.met) for each in estimate.tried), disturbed=estimate.disturbed,
-        undecided=estimate.undecided,
+        undecided=estimate.undecided, missed_anyway=estimate.missed_anyway,
     )  # fmt: skip
     if estimate.load is None:
         return None, record

@@ -101,10 +101,16 @@ def usable_rate(block: CapacityBlock, entitled: float | None) -> float | None:
 
 
 def at_bound(block: CapacityBlock, p99_s: float) -> CapacityBlock:
-    """The block's capacity at another bound: the highest rate tried that met it, below every rate that did not."""
-    missed = min((rate for rate, p99 in block.trials if p99 > p99_s), default=math.inf)
-    met = max((rate for rate, p99 in block.trials if p99 <= p99_s and rate < missed), default=None)
-    return replace(block, capacity=met)
+    """The block's capacity at another bound: the rate that best parts trials that met it from those that did not.
+
+    Of the rates that met it, the one with the most trials on their right side; a pause or a lucky trial moves none.
+    """
+    best, capacity = 0, None
+    for limit in sorted(rate for rate, p99 in block.trials if p99 <= p99_s):
+        score = sum(1 if p99 <= p99_s else -1 for rate, p99 in block.trials if rate <= limit)
+        if score > best:
+            best, capacity = score, limit
+    return replace(block, capacity=capacity)
 
 
 def model_of(curve: Curve, confidence: float) -> ScalingModel:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from harness.decode import decode_json_file
 from harness.measure.clock import SystemClock
-from harness.measure.rate_search import CONFIRMATIONS
 from harness.record.model import Served
 from harness.scenarios.capacity import Trial, capacity
 from harness.serving.arrival_trace import arrivals_of
@@ -38,7 +37,7 @@ def search(job: ClientJob) -> ClientOutcome:
     model = ServedModel.open(Path(job.bundle), job.backend, 1)
     if model.encoder is None:
         note = "its model takes encoded rows only, and the route over HTTP takes raw ones"
-        return ClientOutcome((), Served(None, job.bound_s, 0.0, CONFIRMATIONS, 0, {}, (), 1, note))
+        return ClientOutcome((), Served(None, job.bound_s, 0.0, 0, 0, {}, (), 1, note))
     bodies, expected = payloads(model, made_rows(model, job.seed))
     target, clock = Target("127.0.0.1", job.port), SystemClock()
 

@@ -71,6 +71,7 @@ def load_record(text: str = "nsl-kdd-autoencoder", failed: int = 40, **changes: 
             ((200.0, 0.16, True), (4000.0, 3.26, False), (1000.0, 0.8, True)),
             2,
             undecided=False,
+            missed_anyway=0.12,
         ),
         trace=TraceRecord(text, "0" * 64, 4000, 12.5, 3.1),
     )

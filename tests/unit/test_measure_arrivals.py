@@ -9,7 +9,6 @@ from support.queueing import lindley_latencies, md1_mean_wait
 from harness.measure.arrivals import poisson_schedule, serve_open_loop
 from harness.measure.clock import FakeClock
 from harness.measure.overlap import InstanceTrace, overlap_throughput
-from harness.measure.rate_search import highest_rate
 
 
 def test_the_schedule_is_poisson_and_repeatable() -> None:
@@ -50,61 +49,6 @@ def test_mean_wait_of_fixed_service_is_that_of_m_d_1(load: float) -> None:
 
 def test_a_saturated_server_has_no_mean_wait() -> None:
     assert md1_mean_wait(1000.0, 1e-3) == float("inf")
-
-
-def test_the_highest_rate_is_found_and_confirmed_three_times() -> None:
-    found = highest_rate(lambda rate: rate <= 730, 100, 400, tolerance=0.01)
-    assert found.rate is not None
-    assert 730 / 1.01 <= found.rate <= 730
-    assert [rate for rate, _ in found.tried[-3:]] == [found.rate] * 3
-
-
-def test_a_rate_that_fails_its_confirmation_is_not_published() -> None:
-    lucky: list[float] = []
-
-    def meets(rate: float) -> bool:  # above 500 the bound is met once, by luck
-        if rate > 500 and rate not in lucky:
-            lucky.append(rate)
-            return rate < 800
-        return rate <= 500
-
-    found = highest_rate(meets, 100, 1000)
-    assert found.rate is not None
-    assert found.rate <= 500
-
-
-def test_a_noisy_bound_still_has_an_answer_below_its_lucky_rates() -> None:
-    """Above 500 a trial passes four times in five, so bisection ends far too high; 500 and less always pass."""
-    generator = np.random.default_rng(3)
-    for _ in range(50):
-        found = highest_rate(lambda rate: rate <= 500 or (rate < 1000 and generator.random() < 0.8), 100, 1100)
-        assert found.rate is not None
-        assert 300 < found.rate < 1000
-        assert [met for rate, met in found.tried if rate == found.rate] == [True] * 4
-
-
-def test_searches_agree_where_trials_are_met_by_chance() -> None:
-    """2 % below the middle of the slope trials are met in 3 of 4 cases, as were those of 2 s on a virtual machine."""
-    generator = np.random.default_rng(5)
-
-    def meets(rate: float) -> bool:
-        return bool(generator.random() < 1 / (1 + np.exp(min((rate - 53_000) / 1_000, 50.0))))
-
-    spreads = []
-    for _ in range(100):
-        rates = [highest_rate(meets, 200, 4000, misses=2).rate or 0.0 for _ in range(3)]
-        spreads.append(max(rates) / min(rates) - 1)
-    assert np.mean(np.array(spreads) <= 0.05) >= 0.9
-
-
-def test_no_rate_is_published_when_the_lowest_fails() -> None:
-    assert highest_rate(lambda rate: False, 10, 20).rate is None
-    with pytest.raises(ValueError, match="low < high"):
-        highest_rate(lambda rate: True, 20, 10)
-
-
-def test_a_search_that_never_fails_ends() -> None:
-    assert highest_rate(lambda rate: True, 1, 2).rate is None
 
 
 def test_the_slow_instances_tail_is_not_counted() -> None:

@@ -352,7 +352,7 @@ def test_a_search_on_a_machine_that_stalls_finds_the_servers_rate(told: bool, st
     for seed in range(3):
         result, search = find_rate(machine := Stalling(seed, stalls_per_s=stalls_per_s, told=told), lambda: 9000.0)
         assert result is not None
-        assert machine.trials < 60
+        assert machine.trials < 100
         assert (search.disturbed > 0) == told
         assert search.rate_per_s is not None
         rates.append(search.rate_per_s)

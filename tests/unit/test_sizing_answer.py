@@ -151,6 +151,10 @@ def test_another_bound_is_read_from_the_trials() -> None:
     assert at_bound(block, 0.05).capacity == 1200.0
     assert at_bound(block, 0.0005).capacity is None
     assert at_bound(replace(block, trials=((500.0, 0.01), (600.0, 0.001))), 0.005).capacity is None  # above a miss
+    spoilt = replace(block, trials=((300.0, 0.04), *block.trials, (1100.0, 0.004), (1150.0, 0.03)))
+    assert at_bound(spoilt, 0.005).capacity == 1100.0  # a pause at 300
+    lucky = replace(block, trials=(*block.trials, (1250.0, 0.03), (1300.0, 0.004)))
+    assert at_bound(lucky, 0.005).capacity == 1000.0
 
 
 def test_smt_levels_compete_and_sharing_is_named() -> None:

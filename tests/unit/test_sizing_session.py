@@ -307,7 +307,7 @@ def test_a_machine_that_never_meets_the_bound(tmp_path: Path, twelve: SysRoot) -
             reports = []
             for report in result.reports:
                 outcome = report.outcome
-                note = "no rate tried met the bound in every confirmation"
+                note = "no rate tried met the bound"
                 if isinstance(outcome, MeasureOutcome):
                     missed = replace(outcome.served["server"], rate=None, note=note)
                     report = replace(report, outcome=replace(outcome, served={"server": missed}))
