@@ -20,6 +20,7 @@ from harness.reporting.load_view import lines, sentence_of, status_of
 from harness.reporting.stored import page_of
 from harness.serving.bottleneck import limited_by, process_times, uses
 from harness.serving.load import judge
+from harness.serving.drift import DriftState
 from harness.serving.metrics import Metrics, ProcessTime, openmetrics
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7*7 }} $\\frac$ \x00 \x1b[2J \u202e'
@@ -130,7 +131,7 @@ def test_processes_say_in_the_metrics_what_they_took() -> None:
     total.add(scorer.counts())
     again = Metrics("scorer-0")  # started again: what its predecessor took is counted on
     again.add(scorer.counts())
-    times = process_times(openmetrics(total, {}, {}, 0).decode())
+    times = process_times(openmetrics(total, {}, DriftState(2000, 0, 0, (), {}), 0.0).decode())
     assert times.keys() == {"front-0", "scorer-0"}
     assert times["scorer-0"].scoring_s == pytest.approx(1.5)
     assert times["front-0"].cpu_s > 0
