@@ -19,8 +19,8 @@ from harness.reporting.load_html import render_load
 from harness.reporting.load_view import lines, sentence_of, status_of
 from harness.reporting.stored import page_of
 from harness.serving.bottleneck import limited_by, process_times, uses
-from harness.serving.load import judge
 from harness.serving.drift import DriftState
+from harness.serving.load import judge
 from harness.serving.metrics import Metrics, ProcessTime, openmetrics
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7*7 }} $\\frac$ \x00 \x1b[2J \u202e'

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from support import records
 
-from harness.compare.observations import side_of
+from harness.compare.environment import differences, refuse_separated
+from harness.compare.observations import Side, side_of
+from harness.errors import EnvironmentMismatchError
 from harness.placement.model import MemoryBinding
 from harness.placement.verify import Observation
 from harness.record.model import ProcessRecord, Served, Validity, Verdict
@@ -142,3 +144,15 @@ def test_compare_sees_the_rate_and_not_the_latency_at_it() -> None:
     zero = (served(None), *processes[1:])
     (observation,) = side_of(records.run(replace(result, processes=zero))).observations.values()
     assert 0 not in observation.seconds
+
+
+def test_a_rate_is_not_compared_with_one_that_another_search_confirmed() -> None:
+    result = records.inference(scenario="server")
+
+    def side(confirmations: int) -> Side:
+        processes = tuple(served(500.0 + n, block=n, confirmations=confirmations) for n in range(6))
+        return side_of(records.run(replace(result, processes=processes)))
+
+    assert not [each for each in differences(side(0), side(0)) if each.separates]
+    with pytest.raises(EnvironmentMismatchError, match="each confirmed 3 times"):
+        refuse_separated(differences(side(0), side(3)), ())
