@@ -57,7 +57,11 @@ def _written(path: Path, folder: Path) -> Path:
         if is_archive(path):
             raise _without_name(path)
         return path
+    if not name and is_archive(Path(place)):
+        raise _without_name(Path(place))
     with opened(_URL.sub(r"\1://", place, count=1)) as archive:
+        if not name:  # the beginning of every digest
+            raise InputError(f"{path}: no record is named.", remedy="Name it: ARCHIVE#RECORD")
         entries = archive.entries(Query(ids=(name,)))
         if len(entries) != 1:
             several = ", ".join(entry.digest for entry in entries[:_NAMED])

@@ -359,7 +359,12 @@ def test_a_gate_takes_its_candidates_from_an_archive(archive: Path, team: Path, 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("", "of which one is wanted"), ("#run-7", "no record run-7"), ("#sha256:", "records are called")],
+    [
+        ("", "of which one is wanted"),
+        ("#", "of which one is wanted"),
+        ("#run-7", "no record run-7"),
+        ("#sha256:", "records are called"),
+    ],
 )
 def test_what_names_no_single_record_is_an_error(archive: Path, name: str, words: str) -> None:
     with pytest.raises(InputError, match=words), archived([Path(f"{archive}{name}")]):
