@@ -53,25 +53,29 @@ void lpb_net_learn(net_hand *w, const net_layer *l, int64_t first, int64_t count
     const int64_t inputs = in->count * in->size;
     const bool whole = in->size == in->room; /* runs of the inputs lie as the parameters' do */
     const int64_t runs = whole ? 1 : in->count, size = whole ? inputs : in->size;
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t to = order_of(l, first + i) * out->size;
-        const float *of_run = g.at + i * out->room;
-        for (int64_t j = 0; j < runs; j++)
+    for (int64_t j = 0; j < runs; j++) {
+        const float *read = x.at + j * in->room;
+        const lpb_packed packed = lpb_share(&w->room, read, x.row, rows, size);
+        for (int64_t i = 0; i < count; i++)
             lpb_multiply(w->t->isa,
-                         &(lpb_factors){.a = of_run,
+                         &(lpb_factors){.a = g.at + i * out->room,
                                         .a_row = 1,
                                         .a_col = g.row,
-                                        .b = x.at + j * in->room,
+                                        .b = read,
                                         .b_row = x.row,
-                                        .c = lpb_net_gradient(w, l->weight) + to * inputs + j * in->size,
+                                        .c = lpb_net_gradient(w, l->weight) +
+                                             order_of(l, first + i) * out->size * inputs + j * in->size,
                                         .c_row = inputs,
                                         .m = out->size,
                                         .n = size,
                                         .k = rows,
-                                        .adds = true},
+                                        .adds = true,
+                                        .packed = &packed},
                          &w->room);
-        if (l->bias >= 0) w->t->isa->add_column_sums(of_run, rows, g.row, out->size, lpb_net_gradient(w, l->bias) + to);
     }
+    for (int64_t i = 0; i < count && l->bias >= 0; i++)
+        w->t->isa->add_column_sums(g.at + i * out->room, rows, g.row, out->size,
+                                   lpb_net_gradient(w, l->bias) + order_of(l, first + i) * out->size);
     if (l->second_bias < 0 || !w->t->parameter[l->second_bias].learns) return;
     for (int64_t i = 0; i < count; i++)
         w->t->isa->add_column_sums(g.at + i * out->room, rows, g.row, out->size,

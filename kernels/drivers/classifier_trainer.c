@@ -241,7 +241,7 @@ static void free_hand(net_hand *w) {
     if (!w) return;
     free(w->kept);
     free(w->branch);
-    free(w->room.memory);
+    lpb_free_room(&w->room);
     free(w->memory);
     free(w);
 }

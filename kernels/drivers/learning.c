@@ -9,13 +9,20 @@
 
 enum { MOST_TERMS = 320 }; /* of a product before its sums are stored: what it reads of B stays in cache */
 
-static bool need_room(lpb_room *room, int64_t bytes) {
-    if (bytes <= room->bytes) return true;
+static bool need_bytes(lpb_room *room, void **memory, int64_t *has, int64_t bytes) {
+    if (bytes <= *has) return true;
+    free(*memory);
+    *memory = lpb_new_memory(bytes);
+    *has = *memory ? bytes : 0;
+    room->failed |= !*memory;
+    return *memory != NULL;
+}
+
+static bool need_room(lpb_room *room, int64_t bytes) { return need_bytes(room, &room->memory, &room->bytes, bytes); }
+
+void lpb_free_room(lpb_room *room) {
     free(room->memory);
-    room->memory = lpb_new_memory(bytes);
-    room->bytes = room->memory ? bytes : 0;
-    room->failed |= !room->memory;
-    return room->memory != NULL;
+    free(room->shared);
 }
 
 /* Rows as bfloat16, and how far they are apart: those that overlap, as a convolution's do, lie as before. */
@@ -63,15 +70,33 @@ static int64_t packed_bytes(const lpb_kernel *rounded, int64_t k, int64_t n) {
     return lpb_round_up(rounded->packed_bytes(&(lpb_gemm){.k = k, .n = n}), LPB_ALIGN * (int64_t)sizeof(float));
 }
 
-static bool pack(const lpb_kernel *rounded, const float *b, int64_t b_row, lpb_packed *p) {
+static int64_t all_bytes(const lpb_kernel *rounded, const lpb_packed *p) {
+    const int64_t terms = terms_of(p->k, true);
+    return (p->k + terms - 1) / terms * packed_bytes(rounded, terms, p->n);
+}
+
+static void fill(const lpb_kernel *rounded, const float *b, int64_t b_row, const lpb_packed *p) {
     const int64_t terms = terms_of(p->k, true), bytes = packed_bytes(rounded, terms, p->n);
-    if (!p->memory) p->memory = lpb_new_memory((p->k + terms - 1) / terms * bytes);
     char *to = p->memory;
-    for (int64_t from = 0; from < p->k && to; from += terms, to += bytes) {
+    for (int64_t from = 0; from < p->k; from += terms, to += bytes) {
         const lpb_gemm rows = rows_at(p, b, b_row, from);
         rounded->round_pack(&rows, to);
     }
+}
+
+static bool pack(const lpb_kernel *rounded, const float *b, int64_t b_row, lpb_packed *p) {
+    if (!p->memory) p->memory = lpb_new_memory(all_bytes(rounded, p));
+    if (p->memory) fill(rounded, b, b_row, p);
     return p->memory != NULL;
+}
+
+lpb_packed lpb_share(lpb_room *room, const float *b, int64_t b_row, int64_t k, int64_t n) {
+    lpb_packed p = {.k = k, .n = n};
+    if (!k || !room->rounded || !room->rounded->round_pack) return p;
+    if (!need_bytes(room, &room->shared, &room->shared_bytes, all_bytes(room->rounded, &p))) return p;
+    p.memory = room->shared;
+    fill(room->rounded, b, b_row, &p);
+    return p;
 }
 
 static int64_t ranges_of(const lpb_ranges *r) { return r->split ? 1 + (r->outputs - r->split) / r->part : 1; }

@@ -30,6 +30,8 @@ typedef struct {
     const lpb_kernel *rounded;
     void *memory;
     int64_t bytes;
+    void *shared; /* what several products read, packed */
+    int64_t shared_bytes;
     bool failed;
 } lpb_room;
 
@@ -47,6 +49,9 @@ bool lpb_pack_ranges(const lpb_kernel *rounded, const float *turned, int64_t tur
 /* Of either way, what outputs [first, first + count) are packed as; NULL where they are no range. */
 const lpb_packed *lpb_range_of(const lpb_ranges *ranges, const lpb_packed *way, int64_t first, int64_t count);
 void lpb_free_ranges(lpb_ranges *ranges);
+/* Rows of b for the products that follow, until the next such call; without memory where they pack it themselves. */
+lpb_packed lpb_share(lpb_room *room, const float *b, int64_t b_row, int64_t k, int64_t n);
+void lpb_free_room(lpb_room *room);
 /* What lpb_room.rounded is for products in a format; false where there are none. */
 bool lpb_rounded_kernel(const lpb_isa *isa, lpb_dtype products, const lpb_kernel **rounded);
 

@@ -195,7 +195,7 @@ static bool new_hand(former_hand *w, const lpb_transformer_trainer *t) {
 static void free_hand(former_hand *w) {
     if (!w) return;
     free(w->kept);
-    free(w->room.memory);
+    lpb_free_room(&w->room);
     free(w->memory);
     free(w);
 }
