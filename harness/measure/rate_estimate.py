@@ -29,7 +29,7 @@ _FIRST, _EVERY, _BELOW = 8, 4, 0.75  # after so many, one of so many is set so f
 _INTERVAL = (0.025, 0.5, 0.975)
 _STEADY = 0.1  # of the reference: what it may change by around a trial
 _DISTURBED_LOAD = 4  # trials at a load in a row that say nothing: the generator may be what cannot
-_EDGE = 1.15
+_EDGE = 1.5  # of the lowest load: where ten misses end a search without a rate
 _DRIFT = 1.25  # of the range of the references: how far from one search the machine is in another, by simulation
 
 Floats = NDArray[np.float64]
@@ -174,7 +174,7 @@ def estimated_rate(
         belief.add(rate / speed, met=outcome)
         low, load, high = belief.quantiles()
         aim = belief.next_load()
-        if len(tried) >= _LEAST and high < _EDGE * lowest:
+        if len(tried) >= _LEAST and aim < _EDGE * lowest and not any(each.met for each in tried):
             break
     none = not any(each.met for each in tried)
     if none or len(tried) < _LEAST:

@@ -81,6 +81,7 @@ def test_a_change_of_speed_within_a_trial_is_no_miss() -> None:
 def test_no_rate_is_published_when_none_is_met() -> None:
     found = estimated_rate(lambda _: False, lambda: 1000.0)
     assert (found.rate, found.interval, found.undecided) == (None, None, False)
+    assert len(found.tried) < 15
     assert estimated_rate(lambda _: True, lambda: 0.0).rate is None
     disturbed = estimated_rate(lambda _: None, lambda: 1000.0)
     assert (disturbed.rate, disturbed.undecided) == (None, True)
