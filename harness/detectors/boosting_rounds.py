@@ -5,6 +5,7 @@ It is looked at when all trees are grown, so that it takes no part in the time o
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from harness.scoring.forest import Forest
 from harness.training.context import Epoch, FitContext, Labels, Matrix
 from harness.training.validation import MOST, validation_metrics
 
-_VALIDATION_ROWS = 20_000  # the few frauds among them are what a curve rests on
+_MOST_RARE, _ANOMALIES = 10_000, 50  # rows where anomalies are rare, on which a curve rests; so many are enough
 _MEASURED = 100  # rounds after which validation rows are ranked
 
 
@@ -43,7 +44,8 @@ def rounds_of(
     losses = _log_losses(forest, prior, *_some(*learnt, MOST), positive_weight)
     metrics: dict[int, dict[str, float]] = {}
     if context.X_val is not None and context.y_val is not None and len(context.y_val):
-        rows, labels = _some(context.X_val, context.y_val, _VALIDATION_ROWS)
+        wanted = math.ceil(_ANOMALIES / max(float(context.y_val.mean()), _ANOMALIES / _MOST_RARE))
+        rows, labels = _some(context.X_val, context.y_val, max(MOST, wanted))
         chosen = np.unique(np.linspace(0, count - 1, min(count, _MEASURED)).round().astype(np.int64))
         for number, logits in zip(chosen.tolist(), _logits(forest, prior, rows, chosen), strict=True):
             metrics[number] = validation_metrics(logits, labels)

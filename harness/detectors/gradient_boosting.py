@@ -51,7 +51,7 @@ class BoostedTrees(Detector):
 
         assert self._forest is not None
         context, seconds = context or FitContext(), time.perf_counter() - started
-        if not context.only_timed:
+        if context.charted and not context.only_timed:
             self.history_ = rounds_of(
                 self._forest, self._baseline, (X, y), context, positive_weight=positive_weight, seconds=seconds
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 from numpy.typing import ArrayLike
@@ -49,8 +49,9 @@ def fit_together(
     """
     first = detectors[0]
     if not isinstance(first, Replicated) or any(type(other) is not type(first) for other in detectors):
-        for detector in detectors:
-            detector.fit(X, y, context=context)
+        alone = replace(context or FitContext(), charted=False)
+        for at, detector in enumerate(detectors):  # the history of the first is what a record has
+            detector.fit(X, y, context=alone if at else context)
         return
     expected = first.get_params()
     for other in detectors[1:]:

@@ -88,7 +88,8 @@ class FitContext:
     steps and at the end of each pass with the number of steps since the last call; it ends training by returning
     False. Both are for a timing that needs no trained model. ``ranks`` share each batch; None trains alone.
     ``streamed`` is what detectors that can (`Detector.streams`) are trained on, in place of the rows given to ``fit``,
-    which are then a part of it.
+    which are then a part of it. Where not ``charted``, nobody will look at ``history_``, and what only makes its curves
+    may be left out.
     """
 
     X_val: Matrix | CodedRows | None = None
@@ -101,6 +102,7 @@ class FitContext:
     lap_steps: int = 1
     ranks: Ranks | None = None
     streamed: BatchSource | None = None
+    charted: bool = True
 
     @property
     def only_timed(self) -> bool:

@@ -164,7 +164,8 @@ def _scored(baseline: _Baseline, arrays: _Arrays, job: BaselineJob, seed: int) -
         detector = resolve(baseline.detector, parameters)
         require_room(detector, arrays.train_x)
         labels = None if arrays.validation_y is None else arrays.validation_y.astype(np.int64)
-        detector.fit(arrays.train_x, arrays.train_y, context=FitContext(X_val=arrays.validation_x, y_val=labels))
+        context = FitContext(X_val=arrays.validation_x, y_val=labels, charted=False)
+        detector.fit(arrays.train_x, arrays.train_y, context=context)
         scores = detector.decision_function(arrays.test_x)
         evaluation = evaluate(scores, arrays.test_y, detector.threshold_for(scores))
     except InputError as error:

@@ -222,7 +222,7 @@ def _on_other_splits(
     for number, detector in enumerate(detectors, 1):
         other = _load(job, seed=int(data.split_seed or 0) + number)
         started = time.perf_counter()
-        detector.fit(other.train_x, other.train_y, context=_with_validation(context, other))
+        detector.fit(other.train_x, other.train_y, context=replace(_with_validation(context, other), charted=False))
         seconds += time.perf_counter() - started - _measured_s([detector])
         evaluations.append(evaluated(detector, other))
     return evaluations, seconds

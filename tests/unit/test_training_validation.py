@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from harness.detectors.base import Detector
 from harness.detectors.ft_transformer import FTTransformer
 from harness.detectors.registry import resolve
+from harness.detectors.replicated import fit_together
 from harness.training.context import FitContext
 from harness.training.validation import validation_metrics
 
@@ -92,6 +93,9 @@ def test_each_round_of_a_boosting_is_an_epoch(name: str, parameters: dict[str, i
     loss = np.average(np.logaddexp(0.0, np.where(labels == 1, -scores, scores)), weights=weights)
     assert looked.history_[-1].loss == pytest.approx(loss, rel=1e-5)
     assert fitted(FitContext(on_steps=lambda _: True)).history_ == ()
+    pair = [resolve(name, parameters), resolve(name, {**parameters, "random_state": 1})]
+    fit_together(pair, *train, context=FitContext(*other))
+    assert [len(each.history_) for each in pair] == [7, 0], "a record has the curves of the first seed"
 
 
 def test_looking_at_validation_rows_takes_no_part_in_the_time_of_a_pass() -> None:
