@@ -113,6 +113,7 @@ static inline __attribute__((always_inline)) vf T(short_power)(vf x, float scale
 #include "search_template.h"
 #include "train_template.h"
 #include "attention_template.h"
+#include "pairs_template.h"
 
 static void T(activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope) {
     const vf zero = V_ZERO, one = V_SET1(1.0f), s = V_SET1(slope);
@@ -537,4 +538,5 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
     .gelu_slope = T(gelu_slope), .add_column_sums = T(add_column_sums), .softmax_parts = T(softmax_parts),             \
     .softmax_again = T(softmax_again), .reglu = T(reglu), .reglu_gradient = T(reglu_gradient),                         \
     .lstm_forward = T(lstm_forward), .lstm_back = T(lstm_back), .round_rows = T(round_rows), .largest = T(largest),    \
+    .pair_inputs = T(pair_inputs), .pair_outputs = T(pair_outputs), .pair_largest = T(pair_largest),                   \
     .largest_back = T(largest_back)

@@ -138,6 +138,24 @@ typedef struct {
     float *of_weight, *of_read, *of_bias;
 } lpb_largest_pass;
 
+/* A convolution of stride 1 two outputs at a time, by Winograd's F(2, 3) (S. Winograd, Arithmetic Complexity of
+ * Computations, 1980): three taps of both take four products where they would take six. Of every four taps the first
+ * three are such a block, and what is left is multiplied as it is. With inputs d0 to d3 and taps g0 to g2 the products
+ * are (d0 - d2) g0, (d1 + d2) (g0 + g1 + g2) / 2, (d2 - d1) (g0 - g1 + g2) / 2 and (d3 - d1) g2; the even output is the
+ * sum of the first three, the odd that of the second and fourth less the third. */
+static inline int64_t lpb_pair_blocks(int64_t taps) { return (taps + 1) / 4; }
+static inline bool lpb_in_pair_block(int64_t tap, int64_t blocks) { return tap / 4 < blocks && tap % 4 < 3; }
+
+/* What the four products read, for `pairs` pairs of outputs: of a pair, row[i] floats apart in out[i], the sums of
+ * every block, and then in the first and the fourth what the other taps read for the even and the odd output. x has the
+ * channels, a multiple of LPB_ALIGN, of a position side by side, and begins with what the first output reads. */
+typedef struct {
+    int64_t pairs, channels, taps;
+    const float *x;
+    float *out[4];
+    int64_t row[4];
+} lpb_pair_inputs;
+
 struct lpb_isa {
     const char *name;
     bool (*supported)(void);
@@ -239,6 +257,12 @@ struct lpb_isa {
     void (*largest)(const float *x, int64_t rows, int64_t ld, int64_t columns, float *most, float *ties,
                     int32_t *where);
     void (*largest_back)(const lpb_largest_pass *pass);
+    bool shuns_pairs; /* products are so cheap that what the next three do is dearer than what it saves */
+    void (*pair_inputs)(const lpb_pair_inputs *inputs);
+    /* The outputs at `positions` positions, cut at 0, from the four products, `channels` numbers of every pair. */
+    void (*pair_outputs)(const float *const made[4], int64_t positions, int64_t channels, float *out);
+    /* Of these outputs the largest of every channel. */
+    void (*pair_largest)(const float *const made[4], int64_t positions, int64_t channels, float *out);
     double (*sum_of_squares)(const float *x, int64_t count);
     void (*adam)(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
                  const lpb_adam_step *step);

@@ -232,6 +232,7 @@ const lpb_isa lpb_isa_mma_table = {
     .supported = supported,
     .f32 = {.name = "xvf32ger 8x16", .gemm = mma_gemm, .scratch = mma_scratch, .peak = mma_f32_peak},
     .low = {[LPB_BFLOAT16] = {&lpb_mma_bf16}, [LPB_INT8] = {&lpb_mma_i8}},
+    .shuns_pairs = true,
     ELEMENTWISE_ENTRIES,
 };
 #else

@@ -504,8 +504,7 @@ static drawn_plan draw_plan(bool low) {
     return p;
 }
 
-static void check_plan(const lpb_isa *isa, lpb_dtype dtype) {
-    drawn_plan p = draw_plan(dtype != LPB_FLOAT32);
+static void check_drawn(const lpb_isa *isa, lpb_dtype dtype, drawn_plan p) {
     for (int64_t i = 0; i < p.count; i++) p.steps[i].inputs = p.inputs[i];
     const int64_t rows = below(3) ? below(20) : below(200), x_row = p.width[0] + below(3);
     float *x = numbers(rows * x_row), *out = block((size_t)rows * sizeof *out);
@@ -530,4 +529,23 @@ static void check_plan(const lpb_isa *isa, lpb_dtype dtype) {
     lpb_plan_free(plan);
     for (int64_t i = 0; i < p.count; i++) free_arrays(p.steps + i);
     free(x), free(out);
+}
+
+static void check_plan(const lpb_isa *isa, lpb_dtype dtype) {
+    check_drawn(isa, dtype, draw_plan(dtype != LPB_FLOAT32));
+}
+
+/* Two convolutions, of which the second has channels enough to be done in pairs of positions, and a sum. */
+static void check_pairs(const lpb_isa *isa) {
+    const int64_t channels = 1 + below(3), positions = 4 + below(7), outputs = 16;
+    drawn_plan p = {.count = 2, .width = {channels * positions, outputs, 1}};
+    lpb_step *s = p.steps;
+    *s = (lpb_step){.kind = LPB_STEP_CONVOLUTION, .number = positions, .input_count = 1, .array_count = 4};
+    s->arrays[0] = array_of(LPB_ARRAY_FLOAT, outputs, channels * (1 + 2 * below(4)));
+    s->arrays[1] = array_of(LPB_ARRAY_FLOAT, 1, outputs);
+    s->arrays[2] = array_of(LPB_ARRAY_FLOAT, outputs, outputs * (3 + 2 * below(5)));
+    s->arrays[3] = array_of(LPB_ARRAY_FLOAT, 1, outputs);
+    s[1] = (lpb_step){.kind = LPB_STEP_REDUCE, .word = LPB_SUM, .input_count = 1};
+    p.inputs[1][0] = 1;
+    check_drawn(isa, LPB_FLOAT32, p);
 }
