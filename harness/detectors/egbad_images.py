@@ -139,7 +139,7 @@ class EGBADImages(NetDetector, OneClass):
         channels = len(second.weight) // (side // 4) ** 2
         small = builder.chain(code, [first, unflattened(second, channels)])
         made = convolve(builder, Image.of(small, side // 4, channels), generate[7:])
-        reconstructed = builder.columns(made.value, made.pixels.ravel())
+        reconstructed = made.by_rows(builder)
         (of_codes,), (joint,) = layers_of(judge.of_codes), layers_of(judge.joint)
         of_code = builder.dense(code, of_codes)
 

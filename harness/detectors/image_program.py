@@ -36,6 +36,11 @@ class Image:
         """Pixels row by row."""
         return cls(value, np.arange(side**2).reshape(side, side), channels)
 
+    def by_rows(self, builder: Builder) -> str:
+        """The value with its pixels row by row; of one channel."""
+        order = self.pixels.ravel()
+        return self.value if np.array_equal(order, np.arange(order.size)) else builder.columns(self.value, order)
+
 
 def convolve(builder: Builder, image: Image, parts: Iterable[nn.Module]) -> Image:
     """The image through convolutions, transposed ones, normalisations and activations, in evaluation mode.
@@ -103,24 +108,53 @@ def _convolved(builder: Builder, image: Image, part: nn.Conv2d, rest: Iterable[n
     return Image.of(made, len(read), len(weight))
 
 
-def _enlarged(builder: Builder, image: Image, part: nn.ConvTranspose2d, rest: list[nn.Module]) -> Image:
-    """Of a stride s, the pixels (s y + a, s x + b) of each a and b are a convolution of their own."""
-    weight = array_of(part.weight).transpose(1, 2, 3, 0)
-    side, step, taps = len(image.pixels), part.stride[0], weight.shape[1]
-    if taps != step + 2 * _padding(part):
+def _phases(part: nn.ConvTranspose2d, side: int) -> Iterator[tuple[tuple[int, int], Pixels, Pixels]]:
+    """Of a stride s, what makes the pixels (s y + a, s x + b): a and b, the numbers of the taps (n,), and of each pixel
+    and tap the number of the pixel of the image that it reads (side, side, n), -1 for none.
+    """
+    step, taps, padding = part.stride[0], part.kernel_size[0], _padding(part)
+    if taps != step + 2 * padding:
         raise TypeError("a transposed convolution whose outputs are not its stride times its inputs has no program")
-    padded = np.pad(image.pixels, taps, constant_values=-1)
-    made, pixels = list[str](), np.empty((step * side, step * side), dtype=np.int64)
+    padded = np.pad(np.arange(side**2).reshape(side, side), taps, constant_values=-1)
     for a in range(step):
         for b in range(step):
-            down, across = (np.arange((at + _padding(part)) % step, taps, step) for at in (a, b))
-            own = weight[:, down[:, None], across]
+            down, across = (np.arange((at + padding) % step, taps, step) for at in (a, b))
             rows, columns = (
-                taps + np.arange(side)[:, None] + (at + _padding(part) - each) // step
-                for at, each in ((a, down), (b, across))
+                taps + np.arange(side)[:, None] + (at + padding - each) // step for at, each in ((a, down), (b, across))
             )
-            read = padded[rows[:, None, :, None], columns[None, :, None, :]].reshape(side**2, -1)
-            layer = reduce(followed, rest, DenseLayer(own.reshape(len(own), -1), bias_of(part)))
-            pixels[a::step, b::step] = len(made) * side**2 + np.arange(side**2).reshape(side, side)
-            made.append(builder.patches(image.value, layer, read, image.channels))
+            read = padded[rows[:, None, :, None], columns[None, :, None, :]]
+            yield (a, b), (down[:, None] * taps + across).ravel(), read.reshape(side, side, -1)
+
+
+def _enlarged(builder: Builder, image: Image, part: nn.ConvTranspose2d, rest: list[nn.Module]) -> Image:
+    """The pixels of each phase are a convolution of their own."""
+    side, step = len(image.pixels), part.stride[0]
+    weight = array_of(part.weight).transpose(1, 2, 3, 0)
+    if len(weight) == 1 and image.channels > 1:
+        return _summed(builder, image, part, rest)
+    of_taps = weight.reshape(len(weight), -1, image.channels)
+    made, pixels = list[str](), np.empty((step * side, step * side), dtype=np.int64)
+    for (a, b), numbers, read in _phases(part, side):
+        own = of_taps[:, numbers].reshape(len(weight), -1)
+        layer = reduce(followed, rest, DenseLayer(own, bias_of(part)))
+        places = np.where(read < 0, -1, image.pixels.ravel()[read]).reshape(side**2, -1)
+        pixels[a::step, b::step] = len(made) * side**2 + np.arange(side**2).reshape(side, side)
+        made.append(builder.patches(image.value, layer, places, image.channels))
     return Image(builder.concat(*made), pixels, len(weight))
+
+
+def _summed(builder: Builder, image: Image, part: nn.ConvTranspose2d, rest: list[nn.Module]) -> Image:
+    """A single channel of many: every pixel is multiplied by all taps, and the products are summed where they meet.
+
+    It is as much arithmetic as phases are, but nothing is gathered for it but single numbers.
+    """
+    side, step = len(image.pixels), part.stride[0]
+    weight = array_of(part.weight).transpose(1, 2, 3, 0).reshape(-1, image.channels)
+    products = DenseLayer(weight, np.zeros(len(weight), np.float32))
+    value = builder.patches(image.value, products, image.pixels.reshape(-1, 1), image.channels)
+    phases = list(_phases(part, side))
+    terms = np.full((side, step, side, step, max(len(numbers) for _, numbers, _ in phases)), -1, dtype=np.int64)
+    for (a, b), numbers, read in phases:
+        terms[:, a, :, b, : len(numbers)] = np.where(read < 0, -1, read * len(weight) + numbers)
+    layer = reduce(followed, rest, DenseLayer(np.ones((1, terms.shape[-1]), np.float32), bias_of(part)))
+    return Image.of(builder.patches(value, layer, terms.reshape((step * side) ** 2, -1), 1), step * side)

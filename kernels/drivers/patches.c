@@ -18,19 +18,29 @@ static int64_t padded(int64_t count) { return lpb_round_up(count, LPB_ALIGN); }
 static int64_t row_of(const lpb_patches *p) { return padded(p->layer.features); }
 static int64_t gathered_floats(const lpb_patches *p) { return TOGETHER * row_of(p); }
 
+/* Taps from the first on that read neighbours, or nothing. */
+static int64_t run_length(const int64_t *place, int64_t most, int64_t channels) {
+    const int64_t step = place[0] < 0 ? 0 : channels;
+    int64_t run = 1;
+    while (run < most && place[run] == place[0] + run * step) run++;
+    return run;
+}
+
 /* What patches [first, first + count) read, each in a row of its own, whose padding is left as it is. */
 static void gather(const lpb_patches *p, const float *x, int64_t first, int64_t count, float *to) {
     const int64_t *place = p->places + first * p->taps;
-    for (int64_t q = 0; q < count; q++, to += row_of(p), place += p->taps)
-        for (int64_t t = 0; t < p->taps; t++) {
+    for (int64_t q = 0; q < count; q++, to += row_of(p), place += p->taps) {
+        for (int64_t t = 0; p->channels == 1 && t < p->taps; t++) to[t] = place[t] < 0 ? 0.0f : x[place[t]];
+        for (int64_t t = 0, run; p->channels > 1 && t < p->taps; t += run) {
+            run = run_length(place + t, p->taps - t, p->channels);
             float *at = to + t * p->channels;
-            if (p->channels == 1)
-                *at = place[t] < 0 ? 0.0f : x[place[t]];
-            else if (place[t] < 0)
-                memset(at, 0, (size_t)p->channels * sizeof *at);
+            const size_t bytes = (size_t)(run * p->channels) * sizeof *at;
+            if (place[t] < 0)
+                memset(at, 0, bytes);
             else
-                memcpy(at, x + place[t], (size_t)p->channels * sizeof *at);
+                memcpy(at, x + place[t], bytes);
         }
+    }
 }
 
 static lpb_gemm product(const lpb_patches *p, const plan_panel *panel, const float *a, int64_t count, float *out) {

@@ -14,6 +14,7 @@
 
 enum {
     FEW_ROWS = 12,       /* up to so many are row-major */
+    TERMS = 1024,        /* of a product of rows that are row-major */
     STACK_BYTES = 16384, /* of values and scratch that live on the stack */
 };
 
@@ -61,6 +62,28 @@ static void spread(const frame *f, const float *numbers, float *out) {
     for (int64_t r = f->rows; r < f->ld; r++) out[r] = 0.0f;
 }
 
+/* The products of a few rows by all panels, over so many features at a time that what is read of the rows and a panel
+ * stay in the second-level cache; the whole panels are the items of one product. */
+static void multiply_few(const lpb_plan *plan, const frame *f, const float *x, float *out) {
+    const plan_step *s = f->step;
+    const int64_t whole = s->weight_row / s->panel;
+    for (int64_t begin = 0; begin < s->features; begin += TERMS) {
+        const int64_t left = s->features - begin, terms = left < TERMS ? left : TERMS;
+        for (int64_t first = 0; first < s->outputs; first += (first || !whole ? 1 : whole) * s->panel) {
+            const plan_panel panel = plan_panel_at(s, first);
+            lpb_gemm product = plan_few_product(s, &panel, x + begin, f->rows, out);
+            product.b = panel.weight + begin * panel.row;
+            product.k = terms;
+            product.batch = first || !whole ? 1 : whole;
+            product.b_batch = s->panel * s->features;
+            product.c_batch = product.bias_batch = s->panel;
+            if (begin) product.beta = 1.0f, product.bias = NULL, product.bias_axis = LPB_NO_BIAS;
+            if (terms < left) product.activation = LPB_IDENTITY;
+            plan->isa->f32.gemm(&product, 0, product.batch, f->scratch);
+        }
+    }
+}
+
 static void run_dense(const lpb_plan *plan, const frame *f, const float *x, float *out) {
     const plan_step *s = f->step;
     const lpb_isa *isa = plan->isa;
@@ -72,14 +95,14 @@ static void run_dense(const lpb_plan *plan, const frame *f, const float *x, floa
         spread(f, y, out);
         return;
     }
-    for (int64_t first = 0; first < s->outputs; first += s->panel) {
+    if (f->ld == 1 && f->rows > 1) multiply_few(plan, f, x, out);
+    for (int64_t first = 0; first < s->outputs && (f->ld > 1 || f->rows == 1); first += s->panel) {
         const plan_panel panel = plan_panel_at(s, first);
-        if (f->ld == 1 && f->rows == 1) {
+        if (f->ld == 1) {
             isa->reals->gemv(s->features, panel.row, x, panel.weight, panel.bias, act, s->slope, out + first);
             continue;
         }
-        const lpb_gemm product =
-            f->ld == 1 ? plan_few_product(s, &panel, x, f->rows, out) : plan_product(s, &panel, x, f->ld, out);
+        const lpb_gemm product = plan_product(s, &panel, x, f->ld, out);
         isa->f32.gemm(&product, 0, 1, f->scratch);
     }
     if ((f->ld > 1 || f->rows > 1) && act > LPB_LEAKY_RELU)

@@ -19,8 +19,9 @@ typedef struct {
 
 /* Outputs of a dense step whose weights lie together, so that they stay in the first-level cache while all rows of a
  * block are multiplied, and do not fall into a few of its sets. Where outputs are in the columns of products only,
- * widths of tiles divide them, else heights. */
-enum { PANEL_OUTPUTS = 48, PANEL_COLUMNS = 64 };
+ * widths of tiles divide them, else heights. Weights that may be read from memory are as wide as the widest tile, so
+ * that they are read in the order in which they lie. */
+enum { PANEL_OUTPUTS = 48, PANEL_COLUMNS = 64, PANEL_STREAMED = 32 };
 
 typedef struct {
     lpb_step_kind kind;

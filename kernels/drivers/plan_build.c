@@ -59,7 +59,8 @@ static lpb_status build_dense(building *b) {
     if (b->dtype != LPB_FLOAT32 && (wide || s->word >= LPB_ACTIVATIONS)) return LPB_BAD_ARGUMENT;
     const plan_step *same = same_weights(b);
     to->borrows = same != NULL;
-    if (same) to->low = same->low, to->weight = same->weight, to->weight_row = same->weight_row;
+    if (same)
+        to->low = same->low, to->weight = same->weight, to->weight_row = same->weight_row, to->panel = same->panel;
     if (same && same->low) return LPB_OK;
     if (b->dtype != LPB_FLOAT32) {
         const lpb_layer layer = {w->columns, w->rows, w->data, bias->data, (lpb_activation)s->word, s->slope};
@@ -339,7 +340,7 @@ static lpb_status add_step(lpb_plan *plan, const lpb_step *steps, int64_t i, lpb
     plan_step *to = plan->steps + i;
     const plan_value *first = plan->values + from->inputs[0];
     *to = (plan_step){.kind = from->kind, .word = from->word, .input_count = from->input_count, .output = i + 1};
-    to->panel = PANEL_OUTPUTS;
+    to->panel = plan->row_major ? PANEL_STREAMED : PANEL_OUTPUTS;
     to->features = first->features;
     to->slope = from->slope;
     to->inputs = lpb_new_memory(from->input_count * (int64_t)sizeof *to->inputs);

@@ -8,6 +8,7 @@
 
 #define TILE_TAILS_ARE_FREE 0
 #define TILE_ITEMS
+#define TILE_FETCH(p) _mm_prefetch(p, _MM_HINT_T1)
 
 /* Half-width tiles, for products of at most eight columns. */
 #define T(name) half_##name

@@ -13,6 +13,7 @@
  *   TILE_TAILS_ARE_FREE      1 when masked loads and stores cost no more than whole ones
  * and includes it once per prefix. It may also define, for all prefixes,
  *   TILE_ITEMS               a tile is called once for all items that are a single tile each
+ *   TILE_FETCH(p)            fetches p into the second-level cache, whether it is memory or not
  * For operands that are not of the accumulators' type it also defines
  *   TILE_WORDS               an element of A or B is a 32-bit word of several entries, B is padded to whole vectors
  *   vw, W_LOAD, W_SPLAT      the vector of words
@@ -31,6 +32,9 @@ typedef struct {
     ptrdiff_t a_row, a_step; /* bytes; a step is one column of A */
     const char *b;
     ptrdiff_t b_step; /* bytes from one row of B to the next */
+#ifdef TILE_FETCH
+    ptrdiff_t b_ahead; /* bytes from a row of B to what is fetched with it */
+#endif
     char *c;
     ptrdiff_t c_row;
     float beta;
@@ -81,6 +85,9 @@ typedef void (*lpb_tile_fn)(const lpb_tile *);
 static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t OPERANDS, const int rows, const int vectors,
                                                           const int full) {
     const ptrdiff_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
+#ifdef TILE_FETCH
+    const ptrdiff_t b_ahead = t->b_ahead;
+#endif
     const vtail tail = V_TAIL(t->last);
 
 #define LOAD_LAST(p) (full ? V_LOAD(p) : V_LOAD_TAIL(p, tail))
@@ -144,6 +151,9 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t OPER
     }
         LPB_TILE_ROWS(STEP)
 #undef STEP
+#ifdef TILE_FETCH
+        TILE_FETCH(b + b_ahead);
+#endif
         a0 += a_step;
         if (rows > 3) a1 += a_step;
         if (rows > 6) a2 += a_step;

@@ -263,7 +263,7 @@ def convolutions(draw):
     rows = generator.standard_normal((draw(st.sampled_from(COUNTS[:-1])), positions * channels))
     layers = []
     for _ in range(draw(st.integers(1, 4))):
-        taps, outputs = draw(st.sampled_from([1, 3, 7])), draw(st.sampled_from([1, 2, 5, 16, 33, 50]))
+        taps, outputs = draw(st.sampled_from([1, 3, 5, 7, 11])), draw(st.sampled_from([1, 2, 16, 16, 33, 48]))
         weight = generator.standard_normal((outputs, channels, taps)) / np.sqrt(channels * taps)
         layers.append((weight.astype(np.float32), generator.standard_normal(outputs).astype(np.float32)))
         channels = outputs
@@ -294,6 +294,27 @@ def test_convolutions(isa, drawn, threads):
     np.testing.assert_allclose(evaluate(elementary(finished), X.astype(np.float64)), exact, rtol=1e-9, atol=1e-9)
     found = plan.compiled(finished, threads=threads, isa=isa)(X)
     assert (np.abs(found - exact) <= 2 * bound).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("image", [False, True])
+def test_products_of_more_features_than_are_taken_at_a_time(isa, image):
+    """Of a net of images, and of a few rows of any: parts of the sum are added, and then comes the activation."""
+    generator = np.random.default_rng(5)
+    features, outputs = 2100, 83
+    X = generator.standard_normal((64, features)).astype(np.float32)
+    weight = (generator.standard_normal((outputs, features)) / 40).astype(np.float32)
+    layer = DenseLayer(weight, generator.standard_normal(outputs).astype(np.float32), "leaky_relu", 0.2)
+    for column in (0, 31, 32, outputs - 1):
+        builder = Builder(features)
+        same = DenseLayer(np.ones((1, 1), np.float32), np.zeros(1, np.float32))
+        value = builder.patches(ROWS, same, np.arange(features)[:, None], 1) if image else ROWS
+        made = builder.columns(builder.dense(value, layer), [column])
+        run = plan.compiled(builder.finish(made), isa=isa)
+        z = X.astype(np.float64) @ weight[column] + layer.bias[column]
+        bound = (features + 8) * U * (np.abs(X) @ np.abs(weight[column]) + abs(layer.bias[column]))
+        for rows in (1, 2, 12, 64):
+            assert (np.abs(run(X[:rows]) - np.where(z < 0, 0.2 * z, z)[:rows]) <= bound[:rows]).all()
 
 
 @st.composite

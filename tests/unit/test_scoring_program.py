@@ -133,6 +133,7 @@ def test_convolutions_of_images_are_torchs_own_on_every_backend_that_has_them(ta
         nn.ConvTranspose2d(5, 3, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(3), nn.ReLU(),
         nn.ConvTranspose2d(3, 4, 5, stride=3, padding=1), nn.Tanh(),
         nn.Conv2d(4, 3, taps, stride=stride, padding=padding), nn.Sigmoid(),
+        nn.ConvTranspose2d(3, 1, 5, stride=3, padding=1), nn.BatchNorm2d(1), nn.Tanh(),
     )  # fmt: skip
     images = torch.randn(20, 2, 4, 4)
     for _ in range(5):
