@@ -20,6 +20,7 @@ from harness.cli.main import app
 from harness.datasets.catalogue import specs
 from harness.datasets.packed import SUFFIXES
 from harness.errors import InputError
+from harness.record.store import record_text
 from harness.workload.files import load_workload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +145,7 @@ def test_the_page_of_published_figures_is_of_runs_at_full_length_on_real_files()
     for run in runs:
         assert (run.spec.epochs, run.spec.rows, run.spec.both_protocols) == (None, None, True)
         assert {result.dataset.origin for result in run.results} == {"real"}
+        assert not re.search(r"(?<![\w.])/(home|root|tmp|work)/", record_text(run)), "run it in a clone below /opt"
     written = (ROOT / "docs/results.md").read_text(encoding="utf-8")
     assert written == results["page"](runs), "run: python docs/results.py"
 
