@@ -362,6 +362,7 @@ static int check(int64_t cases) {
         for (int64_t c = 0; c < cases; c++) check_rounded_product(isa);
         for (int64_t c = 0; c < cases / 8; c++) check_former(isa);
         for (int64_t c = 0; c < cases / 4; c++) check_classifier(isa);
+        hold_rounded(isa);
         for (int64_t c = 0; c < cases / 4; c++) check_stream(isa);
         const uint64_t before = state;
         for (int64_t c = 0; c < cases / 4; c++) check_pairs(isa);
