@@ -80,9 +80,6 @@ def save(states: CardStates, path: Path, model: str) -> int:
 def restore(states: CardStates, path: Path, model: str) -> int:
     """Take over what `save` wrote; how many cards. Of more than there is room for, those used last.
 
-    The file is renamed to end in ``.restored``: were it taken over again after a server that was killed, windows would
-    lack what that server saw, and nobody would know.
-
     Raises:
         InputError: it is no such file, or of another model.
     """
@@ -92,12 +89,20 @@ def restore(states: CardStates, path: Path, model: str) -> int:
     for stored, part in list(zip(snapshot.cards, parts, strict=True))[-states.most :]:
         states.restore(stored.key, part, card_of(stored))
     states.expire()
-    path.rename(path.with_name(path.name + ".restored"))
     return len(states.cards)
 
 
+def put_away(path: Path) -> None:
+    """Rename a file whose cards are taken over, and in a log where there is one: it then ends in ``.restored``.
+
+    Were it taken over again after a server that was killed, windows would lack what that server saw, and nobody would
+    know. Until this, nothing but the file is sure to have all of its cards.
+    """
+    path.rename(path.with_name(path.name + ".restored"))
+
+
 def divide(path: Path, parts: list[Path], model: str, owner: Callable[[str, int], int]) -> int:
-    """Write a file's cards into files for their owners, and rename it as `restore` does; how many cards.
+    """Write a file's cards into files for their owners; how many cards.
 
     Raises:
         InputError: it is no such file, or of another model.
@@ -107,7 +112,6 @@ def divide(path: Path, parts: list[Path], model: str, owner: Callable[[str, int]
     for number, part in enumerate(parts):
         mine = [index for index, each in enumerate(owners) if each == number]
         _write(part, replace(snapshot, cards=tuple(snapshot.cards[i] for i in mine)), [rows[i] for i in mine])
-    path.rename(path.with_name(path.name + ".restored"))
     return len(owners)
 
 

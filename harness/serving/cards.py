@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import InputError, LparbenchError
 from harness.serving.admission import Admission
 from harness.serving.card_log import CardLog, remove_parts
-from harness.serving.card_snapshot import model_digest, restore, save
+from harness.serving.card_snapshot import model_digest, put_away, restore, save
 from harness.serving.card_states import CardStates, card_bytes
 from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Elsewhere, Parts
@@ -75,6 +75,8 @@ def _take_over(spec: ServeSpec, path: Path, fraud: Fraud, model: str) -> None:
         say_taken(drained, path)
     log.begin()
     fraud.log = log
+    if drained is not None:
+        put_away(path)
 
 
 def keep_cards(spec: ServeSpec, fraud: Fraud) -> None:

@@ -156,12 +156,16 @@ async def _all_ready(children: list[_Child]) -> bool:
 
 
 async def _supervise(directory: Path, spec: ServeSpec, placements: list[Placement]) -> int:
+    from harness.serving.card_snapshot import put_away
+
     loop = asyncio.get_running_loop()
     stop, at_once = on_signals(loop)
     server = _Server(directory, spec, placements)
     try:
         if not await server.start(server.scorers, stop):
             return _failure(server, stop)
+        if spec.state is not None and not spec.check and Path(spec.state).exists():
+            put_away(Path(spec.state))  # the scorers have its cards in their logs
         ready = {"parts": server.scorers[0].described["parts"], "cpus": _cpus(server)}
         (directory / READY).write_text(json.dumps(ready), encoding="utf-8")
         if not await server.start(server.fronts, stop):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,11 +329,39 @@ def test_a_snapshot_gives_every_card_back(model: ServedModel, kept: Saved, tmp_p
     after = served(model, clock=now)
     assert after.fraud is not None
     assert restore(after.fraud.states, path, digest) == 2
-    assert not path.exists()
+    assert path.exists()  # until its cards are elsewhere
     assert list(after.fraud.states.cards) == list(before.fraud.states.cards)
     assert ask(after, "/predict_stream", stream(rows[7])) == ask(whole, "/predict_stream", stream(rows[7]))
     for row in (rows[8], *rows[12:]):
         assert ask(after, "/predict_stream", stream(row)) == ask(whole, "/predict_stream", stream(row))
+
+
+def test_a_process_that_is_killed_while_it_takes_cards_over_loses_none(
+    model: ServedModel, kept: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, before = tmp_path / "cards.state", served(model, clock=time.time)
+    for card in "abc":
+        ask(before, "/predict_stream", stream(samples(card)[0]))
+    assert before.fraud is not None
+    assert save(before.fraud.states, path, model_digest(kept.directory)) == 3
+    spec, admission = ServeSpec(str(kept.directory), keys=50, state=str(path)), Admission(queue_rows=9, deadline_s=9)
+    sweep, swept = CardLog._sweep, list[int]()
+
+    def killed(log: CardLog) -> None:
+        if len(swept) == 2:
+            raise KeyboardInterrupt
+        swept.append(1)
+        sweep(log)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CardLog, "_sweep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_fraud(spec, model, admission)
+    assert path.exists()  # the log has two cards of three
+    fraud = open_fraud(spec, model, admission)
+    assert fraud is not None
+    assert len(fraud.states) == 3
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["cards.state.log0-2", "cards.state.restored"]
 
 
 def test_a_load_of_cards_knows_what_every_answer_has_to_be(model: ServedModel) -> None:
