@@ -30,11 +30,10 @@ from harness.cli.hosts import (
     Python,
     Scheduler,
     SshConfig,
+    listeners,
     push_of,
     refuse_own,
-    say,
-    say_event,
-    say_nothing,
+    say_as,
     way_of,
     way_to,
 )
@@ -80,6 +79,7 @@ def check(
     from harness.reporting.fleet_terminal import looked_text
     from harness.reporting.listing import output_width
 
+    say_as(json_lines=as_json)
     given = Given(command, ssh_config, push_of(push, python, push_to, command), fanout, scheduler)
     way = way_to(hosts, choice, given)
     looks = completed(look_at(way.inventory.hosts, way.transport, fanout))
@@ -195,6 +195,7 @@ def run(
     from harness.runs.design import code_of, workloads_of
 
     allow(trust)
+    say_as(json_lines=as_json)
     if resume is not None:
         refuse_with_resume(context, "fleet run")
         directory, design = resume, session.design_to_resume(resume)
@@ -234,8 +235,8 @@ def run(
         directory, transport = session.begin(design, out), way.transport
     try:
         with session.open_journal(directory) as journal:
-            listeners = (say_nothing, say_event) if as_json else (say,)
-            entries = Coordinator(design, directory, journal, transport, *listeners).work()
+            heard = listeners(json_lines=as_json)
+            entries = Coordinator(design, directory, journal, transport, *heard).work()
         fleet = fleet_of(design, entries)
         text = fleet_text(fleet)
         write_file(directory / "report.html", render_fleet(fleet))

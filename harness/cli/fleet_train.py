@@ -27,6 +27,7 @@ from harness.cli.hosts import (
     push_of,
     refuse_own,
     say,
+    say_as,
     transport_of,
     with_push,
 )
@@ -121,6 +122,7 @@ def train(
     from harness.runs import run as runs
     from harness.runs.design import code_of, workloads_of
 
+    say_as(json_lines=as_json)
     inventory = inventory_of(hosts, choice)
     spec = RunSpec(
         (workload,),

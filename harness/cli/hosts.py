@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from harness.record.identity import now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.fleet.dask_transport import DaskTransport
     from harness.fleet.inventory import Host, Inventory
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.fleet.transport import SshTransport
 
 WHERE = "Which hosts, and how they are reached"
+_AS_JSON = ContextVar("as_json", default=False)  # lines of progress
 PROGRAM = "lparbench"  # in place of --command
 PYTHON = "python3"
 PLACE = ".local/share/lparbench"  # below the home directory, where a session of ssh begins
@@ -251,13 +252,17 @@ def refuse_own(names: tuple[str, ...], code: list[str]) -> None:
         )
 
 
+def say_as(*, json_lines: bool) -> None:
+    """How `say` writes in the command that runs."""
+    _AS_JSON.set(json_lines)
+
+
 def say(text: str) -> None:
     """A line of progress on standard error; with --json a line of JSON."""
     from harness.errors import printable
 
-    context = click.get_current_context(silent=True)
-    as_json = context is not None and context.params.get("as_json")
-    typer.echo(json.dumps({"event": "message", "at": now(), "text": text}) if as_json else printable(text), err=True)
+    line = json.dumps({"event": "message", "at": now(), "text": text}) if _AS_JSON.get() else printable(text)
+    typer.echo(line, err=True)
 
 
 def say_event(entry: Entry) -> None:
@@ -268,5 +273,12 @@ def say_event(entry: Entry) -> None:
     typer.echo(json.dumps({"event": entry.kind, "at": now(), **event}), err=True)
 
 
-def say_nothing(text: str) -> None:
-    """In place of `say` where `say_event` speaks."""
+def listeners(
+    *, json_lines: bool
+) -> tuple[Callable[[str], None]] | tuple[Callable[[str], None], Callable[[Entry], None]]:
+    """Of a fleet run: of its lines, or of the entries of its journal alone."""
+    return (_say_nothing, say_event) if json_lines else (say,)
+
+
+def _say_nothing(text: str) -> None:
+    """What entries say too."""

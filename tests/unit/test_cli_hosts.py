@@ -6,11 +6,10 @@ import json
 import zipfile
 from pathlib import Path
 
-import click
 import pytest
 
 from harness import __version__
-from harness.cli.hosts import say, say_event
+from harness.cli.hosts import say, say_as, say_event
 from harness.cli.main import main
 from harness.fleet.session import LookedEntry
 from tests.support import fleets
@@ -37,10 +36,9 @@ def test_words_that_are_none_are_wrong_use(
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_progress_of_a_command_with_json_is_json(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    context = click.Context(click.Command("run"))
-    context.params["as_json"] = as_json
-    with context:
-        say("2 hosts\x1b[31m")
+    say_as(json_lines=as_json)
+    say("2 hosts\x1b[31m")
+    say_as(json_lines=False)
     text = capsys.readouterr().err
     assert "\x1b" not in text
     assert not as_json or json.loads(text)["event"] == "message"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import grimp
 import pytest
+
+from harness.parsing import read_toml
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "harness"
@@ -154,3 +157,21 @@ def test_a_function_that_returns_nothing_useful_is_not_hidden_by_the_walk() -> N
 @pytest.mark.parametrize("page", ["architecture", "method", "glossary", "releasing"])
 def test_the_pages_of_the_project_are_there(page: str) -> None:
     assert (ROOT / "docs" / f"{page}.md").is_file()
+
+
+def test_what_is_imported_is_declared() -> None:
+    """What another package brings along in one version may be missing in the next."""
+    project = read_toml(ROOT / "pyproject.toml")["project"]
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "test"]
+    declared = {re.split(r"[^\w-]", line)[0] for lines in (project["dependencies"], *extras) for line in lines}
+    carried = {"sklearn": "scikit-learn", "dask": "distributed", "starlette": "fastapi", "pytest": "pytest-benchmark"}
+    imported: dict[str, Path] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                named = [node.module]
+            imported |= {each.partition(".")[0]: path for each in named}
+    others = imported.keys() - sys.stdlib_module_names - {"harness", "tomllib"}
+    assert "numpy" in others
+    assert {name: imported[name] for name in others if carried.get(name, name) not in declared} == {}
