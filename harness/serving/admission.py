@@ -67,6 +67,10 @@ class CostModel:
         fitted = a * rows + b
         return fitted if rows <= _BEYOND * self._largest else max(fitted, rows * self._s / max(self._n, 1.0))
 
+    def rows_in_proportion(self, seconds: float = TURN_S) -> int:
+        """The most rows that take no longer at what a row of the calls so far took, at least one."""
+        return max(1, int(seconds * self._n / max(self._s, 1e-9))) if self._calls else _FIRST
+
     def rows_of_a_turn(self, seconds: float = TURN_S) -> int:
         """The most rows for which the fit says no longer, at least one; beyond the calls so far, in proportion to them.
 
@@ -74,11 +78,9 @@ class CostModel:
         fall for the sake of short turns.
         """
         a, b = self._coefficients
-        if not self._calls:
-            return _FIRST
-        in_proportion = seconds / max(self._s / self._n, 1e-9)
+        in_proportion = self.rows_in_proportion(seconds)
         if self._alike:
-            return max(1, int(in_proportion))
+            return in_proportion
         rows = max(seconds - b, _EFFICIENT * b) / a if a > 0 else math.inf
         trusted = _BEYOND * self._largest
         return max(1, int(rows if rows <= trusted else max(trusted, min(rows, in_proportion))))
@@ -152,8 +154,8 @@ class Intake:
         return self._admission.reason(1)
 
     def requests_of_a_turn(self) -> int:
-        """How many to carry on in a turn of the event loop, by the rule for rows."""
-        return self._admission.cost.rows_of_a_turn()
+        """How many to carry on in a turn of the event loop, of which the first costs no more than the others."""
+        return self._admission.cost.rows_in_proportion()
 
     def admit(self) -> int:
         """Take a request: 0, or the seconds after which to try again."""

@@ -278,3 +278,13 @@ def test_rows_of_a_turn_are_those_that_the_learnt_cost_allows(calls: list[tuple[
     for n, seconds in calls:
         cost.add(n, seconds)
     assert cost.rows_of_a_turn() == rows
+
+
+def test_requests_of_a_turn_are_in_proportion_whatever_the_slope_of_the_last_ones() -> None:
+    """Under a steady load the slope is noise: by it turns grew by a quarter each, and refusals waited for them."""
+    admission = Admission(queue_rows=1000, deadline_s=1.0)
+    assert Intake(admission).requests_of_a_turn() == 16
+    for n, seconds in ((13, 0.00200), (14, 0.00201), (15, 0.00202)):
+        admission.cost.add(n, seconds)
+    assert admission.cost.rows_of_a_turn() > 15
+    assert Intake(admission).requests_of_a_turn() == 13
