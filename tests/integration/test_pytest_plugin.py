@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -89,11 +90,14 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let processes take scripted times: a level in seconds per side, with this much noise between processes."""
 
     def scripted(*, sd: float = 0.005, disturbed: bool = False, failure: str | None = None, **levels: float) -> None:
-        rng = random.Random(7)
+        asked = Counter[tuple[str, int]]()  # times, by side and block
 
         def measured(
             self: Processes, directory: Path, side: str, block: int, order: int
         ) -> tuple[ProcessRecord, tuple[str, ...]]:
+            asked[side, block] += 1
+            # Whatever the order of sides, which is drawn anew in each run.
+            rng = random.Random(f"{side} {block} {asked[side, block]}")
             level = int(levels.get(side, 1.0) * 1e6 * rng.lognormvariate(0, sd))
             durations = tuple(int(level * rng.lognormvariate(0, 0.01)) for _ in range(60))
             series = Series("call", None, 1, durations, (int(disturbed),) * 60, 0, True, level / 1e9, level / 1e9)
