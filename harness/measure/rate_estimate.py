@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class Tried:
     met: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RateEstimate:
     """Outcome of a search.
 
@@ -65,12 +65,12 @@ class RateEstimate:
         undecided: so many were disturbed that there is no rate.
     """
 
-    load: float | None
-    load_low: float | None
-    load_high: float | None
-    missed_anyway: float | None
-    references: tuple[float, ...]
-    tried: tuple[Tried, ...]
+    load: float | None = None
+    load_low: float | None = None
+    load_high: float | None = None
+    missed_anyway: float | None = None
+    references: tuple[float, ...] = ()
+    tried: tuple[Tried, ...] = ()
     disturbed: int = 0
     undecided: bool = False
 
@@ -98,6 +98,7 @@ class _Belief:
         self._loads = np.linspace(math.log(lowest), math.log(_HIGHEST), _POINTS)
         by_load = np.exp(self._loads)[:, None, None]  # any load is as likely as any other
         self._weights: Floats = np.broadcast_to(by_load * _LIKELY, (_POINTS, len(_SPREADS), len(_LIKELY))).copy()
+        self._weights /= self._weights.sum()
 
     def add(self, load: float, *, met: bool) -> None:
         """Take a trial into account."""
@@ -110,18 +111,17 @@ class _Belief:
     def quantiles(self) -> tuple[float, float, float]:
         """Of the load: the ends of its interval, and the middle in between."""
         summed = np.cumsum(self._weights.sum(axis=(1, 2)))
-        places = np.searchsorted(summed, np.array(_INTERVAL) * summed[-1])
+        places = np.searchsorted(summed, _INTERVAL)
         low, middle, high = np.exp(self._loads[np.minimum(places, _POINTS - 1)]).tolist()
         return low, middle, high
 
     def next_load(self) -> float:
         """Where the next trial is set: the mean, which is above the middle as long as much of what is above is open."""
-        weights = self._weights.sum(axis=(1, 2))
-        return float(weights @ np.exp(self._loads) / weights.sum())
+        return float(self._weights.sum(axis=(1, 2)) @ np.exp(self._loads))
 
     def missed_anyway(self) -> float:
         """Share of the trials that miss the bound at any load."""
-        return float(self._weights.sum(axis=(0, 1)) @ _MISSED_ANYWAY / self._weights.sum())
+        return float(self._weights.sum(axis=(0, 1)) @ _MISSED_ANYWAY)
 
 
 def estimated_rate(
@@ -147,15 +147,17 @@ def estimated_rate(
         time_left: whether there is for another trial; the answer without one is that of ten trials, or undecided.
     """
     belief, tried, references = _Belief(lowest), list[Tried](), [reference()]
-    if references[0] <= 0:
-        return RateEstimate(None, None, None, None, tuple(references), ())
     disturbed = in_a_row = 0
     unable = math.inf  # a load at which no trial said anything
-    low, load, high = belief.quantiles()
-    aim = belief.next_load()
+    low, middle, high = belief.quantiles()
+    none = True
+    if references[0] <= 0:
+        return RateEstimate(references=tuple(references))
     while time_left() and len(tried) < most and not (len(tried) >= _LEAST and high / low <= (1 + tolerance) ** 2):
-        below = _BELOW if len(tried) >= _FIRST and len(tried) % _EVERY == _EVERY - 1 else 1.0
-        rate = below * aim * references[-1]
+        load = belief.next_load()
+        if len(tried) >= _FIRST and len(tried) % _EVERY == _EVERY - 1:
+            load *= _BELOW
+        rate = load * references[-1]
         outcome = meets_bound(rate)
         before, after = references[-1], reference() or references[-1]
         references.append(after)
@@ -165,19 +167,19 @@ def estimated_rate(
         if outcome is None:
             disturbed, in_a_row = disturbed + 1, in_a_row + 1
             if disturbed > most_disturbed:
-                return RateEstimate(None, None, None, None, tuple(references), tuple(tried), disturbed, undecided=True)
-            if in_a_row < _DISTURBED_LOAD and aim < unable / (1 + tolerance):
+                break
+            if in_a_row < _DISTURBED_LOAD and load < unable / (1 + tolerance):
                 continue
-            unable, outcome = min(unable, aim), False
+            unable, outcome = min(unable, load), False
         in_a_row = 0
         tried.append(Tried(rate, rate / speed, outcome))
         belief.add(rate / speed, met=outcome)
-        low, load, high = belief.quantiles()
-        aim = belief.next_load()
-        if len(tried) >= _LEAST and aim < _EDGE * lowest and not any(each.met for each in tried):
+        low, middle, high = belief.quantiles()
+        none = not any(each.met for each in tried)
+        if none and len(tried) >= _LEAST and belief.next_load() < _EDGE * lowest:
             break
-    none = not any(each.met for each in tried)
-    if none or len(tried) < _LEAST:
-        undecided = unable < math.inf or len(tried) < _LEAST
-        return RateEstimate(None, None, None, None, tuple(references), tuple(tried), disturbed, undecided)
-    return RateEstimate(load, low, high, belief.missed_anyway(), tuple(references), tuple(tried), disturbed)
+    done = RateEstimate(references=tuple(references), tried=tuple(tried), disturbed=disturbed)
+    cut = len(tried) < _LEAST or disturbed > most_disturbed
+    if cut or none:
+        return replace(done, undecided=cut or unable < math.inf)
+    return replace(done, load=middle, load_low=low, load_high=high, missed_anyway=belief.missed_anyway())

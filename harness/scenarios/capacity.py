@@ -34,7 +34,7 @@ _MOST_KEPT = 20_000  # latencies kept raw of one process
 PATIENCE_S = 120.0  # a search that has no answer by then is given up
 _LEAD_NS = 30_000_000  # from the last instance's word to the next trial: time to read it
 
-_NOTHING = RateEstimate(None, None, None, None, (), ())
+_NOTHING = RateEstimate()
 
 Values = NDArray[np.int64]
 
