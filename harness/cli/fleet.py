@@ -37,7 +37,7 @@ from harness.cli.hosts import (
     way_of,
     way_to,
 )
-from harness.cli.options import AMOUNT, OUTPUT, Json, RecordJson, Rows, Seed, Synthetic, Trust
+from harness.cli.options import AMOUNT, OUTPUT, Epochs, Json, RecordJson, Rows, Seed, Synthetic, Trust
 from harness.trust import allow
 
 if TYPE_CHECKING:
@@ -144,12 +144,7 @@ def run(
     data: Annotated[str | None, typer.Option(metavar="DIR", help="Folder with data sets on the hosts.")] = None,
     synthetic: Synthetic = False,
     rows: Rows = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="At most this many epochs per training stage.", rich_help_panel=AMOUNT, show_default=False
-        ),
-    ] = None,
+    epochs: Epochs = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores to pin each worker to.")] = 1,
     threads_per_core: Annotated[int, typer.Option(min=1, max=8, help="Threads of each core to use.")] = 1,
     timeout: Annotated[
@@ -235,8 +230,7 @@ def run(
         directory, transport = session.begin(design, out), way.transport
     try:
         with session.open_journal(directory) as journal:
-            heard = listeners(json_lines=as_json)
-            entries = Coordinator(design, directory, journal, transport, *heard).work()
+            entries = Coordinator(design, directory, journal, transport, *listeners()).work()
         fleet = fleet_of(design, entries)
         text = fleet_text(fleet)
         write_file(directory / "report.html", render_fleet(fleet))

@@ -31,7 +31,7 @@ from harness.cli.hosts import (
     transport_of,
     with_push,
 )
-from harness.cli.options import AMOUNT, OUTPUT, RecordJson, Rows, Seed, Synthetic
+from harness.cli.options import AMOUNT, OUTPUT, Epochs, RecordJson, Rows, Seed, Synthetic
 
 _MEET = "Where the ranks go and meet"
 
@@ -70,12 +70,7 @@ def train(
     data: Annotated[str | None, typer.Option(metavar="DIR", help="Folder with data sets on the hosts.")] = None,
     synthetic: Synthetic = False,
     rows: Rows = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="At most this many epochs per training stage.", rich_help_panel=AMOUNT, show_default=False
-        ),
-    ] = None,
+    epochs: Epochs = None,
     scenarios: Annotated[
         str, typer.Option(metavar="A,B", autocompletion=completion.scenarios, help="What rank 0 times afterwards.")
     ] = "offline",

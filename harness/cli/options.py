@@ -60,6 +60,12 @@ Synthetic = Annotated[
         help="Use synthetic stand-ins: for all data sets, or with --data for those that are not there.",
     ),
 ]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="At most this many epochs per training stage.", rich_help_panel=AMOUNT, show_default=False
+    ),
+]
 Rows = Annotated[
     int | None,
     typer.Option(min=100, help="Use only this many rows of the data set.", rich_help_panel=AMOUNT, show_default=False),

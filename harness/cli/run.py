@@ -32,6 +32,7 @@ from harness.cli.options import (
     OUTPUT,
     Counting,
     DataDir,
+    Epochs,
     RecordJson,
     Rows,
     Seed,
@@ -132,12 +133,7 @@ def run(
             min=1, help="Trainings per workload, each with its own seed.", rich_help_panel=AMOUNT, show_default=False
         ),
     ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="At most this many epochs per training stage.", rich_help_panel=AMOUNT, show_default=False
-        ),
-    ] = None,
+    epochs: Epochs = None,
     rows: Rows = None,
     scenarios: Annotated[
         str | None,

@@ -13,7 +13,7 @@ from harness.decode import encode
 from harness.errors import EnvironmentMismatchError
 from harness.fleet.protocol import Looked
 from harness.fleet.session import Entry, FleetDesign, LookedEntry, MeasuredEntry, MissedEntry, Timed
-from harness.fleet.waves import frames_of
+from harness.fleet.waves import answered, frames_of
 from harness.measure.faulting import WHY, noteworthy
 from harness.measure.hosts import ALPHA, HostComparison, HostEffect, compare_hosts
 from harness.measure.stats import holm
@@ -51,7 +51,7 @@ Key = tuple[str, str, str, str, int]
 
 def fleet_of(design: FleetDesign, entries: Sequence[Entry]) -> Fleet:
     """The record of a fleet run; the same journal gives the same record."""
-    looked = {e.host: e.looked for e in entries if isinstance(e, LookedEntry) and e.looked is not None}
+    looked = answered([entry for entry in entries if isinstance(entry, LookedEntry)])
     measured: dict[str, list[MeasuredEntry]] = {host.name: [] for host in design.hosts}
     for entry in entries:
         if isinstance(entry, MeasuredEntry):

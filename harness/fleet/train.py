@@ -13,7 +13,7 @@ from harness.errors import EnvironmentMismatchError, InputError, MeasurementErro
 from harness.fleet.inventory import Host
 from harness.fleet.protocol import BundleFile, Looked, Model
 from harness.fleet.transport import HostFailureError, Transport
-from harness.fleet.waves import BROKEN, ask, look_at
+from harness.fleet.waves import BROKEN, answered, ask, look_at
 from harness.placement.ranks import plan_ranks
 from harness.record.model import Run
 from harness.record.spec import RunSpec
@@ -123,7 +123,7 @@ async def _looked(hosts: Sequence[Host], transport: Transport) -> dict[str, Look
     missing = [f"{look.host}: {look.state.value}: {look.reason}" for look in looks if look.looked is None]
     if missing:
         raise MeasurementError(f"All hosts are needed. {'; '.join(missing)}.", remedy="Leave them out with --hosts.")
-    looked = {look.host: look.looked for look in looks if look.looked is not None}
+    looked = answered(looks)
     kinds = {(host.facts.cpu.architecture, host.facts.cpu.byte_order) for host in looked.values()}
     if len(kinds) > 1:
         raise EnvironmentMismatchError(

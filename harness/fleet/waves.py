@@ -82,11 +82,11 @@ class Coordinator:
         return self._journal.entries
 
     async def _work(self) -> None:
-        seen = {entry.host for entry in self._journal.of(LookedEntry) if entry.looked is not None}
+        seen = answered(self._journal.of(LookedEntry))
         missing = [host for host in self._design.hosts if host.name not in seen]
         for entry in await look_at(missing, self._transport, self._design.fanout):
             self._note(entry)
-        looked = {entry.host: entry.looked for entry in self._journal.of(LookedEntry) if entry.looked is not None}
+        looked = answered(self._journal.of(LookedEntry))
         for entry in self._journal.of(LookedEntry):
             if entry.host not in looked:
                 self._say(f"{entry.host}: {entry.state.value}: {entry.reason}")
