@@ -25,8 +25,8 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help="Default: report.html in the directory of the record, RECORD.html here for one of an archive; - for "
-            "standard output.",
+            help="Default: report.html in the directory of the record, RECORD.html here for a record of an archive; - "
+            "for standard output.",
             show_default=False,
         ),
     ] = None,

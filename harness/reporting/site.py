@@ -34,7 +34,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 @dataclass(frozen=True)
 class RecordLine:
-    """A record in the index that is no run; ``page`` is empty for one that is too old to have a page here."""
+    """A record in the index that is no run; ``page`` is empty where the record is too old to have a page here."""
 
     id: str
     page: str

@@ -121,7 +121,7 @@ def _above_threshold(scores: ScoreReference) -> int:
 
 
 class DriftMonitor:
-    """Windows of ``window`` rows against the reference; an alarm takes two windows in a row over for one statistic.
+    """Windows of ``window`` rows against the reference; an alarm takes two in a row over for the same statistic.
 
     Args:
         reference: of the training rows.
