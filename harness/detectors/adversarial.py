@@ -112,11 +112,13 @@ class Adversarial(NetDetector, Replicated, OneClass):
         cls, replicas: Sequence[Any], normal: Matrix, context: FitContext
     ) -> tuple[Callable[..., Tensor], Callable[[], None], int]:
         """The same on the native kernels."""
-        from harness.detectors.adversarial_tape import Game, TapeRounds
+        from harness.detectors.adversarial_tape import Game, Recorder, TapeRounds
 
         first = replicas[0]
         game = Game((cls.discriminators, cls.generators), first.latent, first.beta_1, first.ema_decay)
-        rounds = TapeRounds(replicas, game, normal, min(first.batch_size, len(normal)))
+        recorders = [Recorder(replica, game, min(first.batch_size, len(normal))) for replica in replicas]
+        losses = [replica.record(recorder) for replica, recorder in zip(replicas, recorders, strict=True)]
+        rounds = TapeRounds(recorders, losses[0], normal, [replica.random_state for replica in replicas])
         return rounds.step, rounds.write_back, rounds.per_call(context)
 
     def threshold_rows(self, normal: Matrix) -> Matrix:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.detectors.net_detector import NetDetector
@@ -74,6 +75,11 @@ class Recorder:
             for names in game.sides
         )
         self.nets = {**self.discriminators.nets, **self.generators.nets}
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Discriminators and generators."""
+        return self.discriminators, self.generators
 
     def value(self, count: int, columns: int) -> Value:
         """A matrix of ``count`` batches of rows."""
@@ -158,29 +164,49 @@ class Recorder:
         return self.writer.columns_of(g, which * self.rows, (which + 1) * self.rows)
 
 
+class Recorded(Protocol):
+    """A round of one detector that was taken down."""
+
+    writer: Writer
+
+    @property
+    def sides(self) -> Sequence[TapeSide]:
+        """What is trained."""
+        ...
+
+
+class TapeSide(Protocol):
+    """What one optimiser trains, in a memory."""
+
+    def load(self, memory: NDArray[np.float32]) -> None:
+        """The detector's numbers into the memory."""
+        ...
+
+    def write_back(self, memory: NDArray[np.float32]) -> None:
+        """The averaged numbers to the detector."""
+        ...
+
+
 class TapeRounds:
     """Rounds of replicas, each on a tape of its own, spread over threads.
 
     Args:
-        replicas: built, each with a method to record a round.
-        game: how they are trained.
+        recorders: a round of each replica.
+        losses: of every one of them.
         normal: training rows (n, d).
-        batch: rows of a step.
+        seeds: of the replicas.
     """
 
-    def __init__(self, replicas: Sequence[Any], game: Game, normal: Matrix, batch: int) -> None:
-        self._normal = normal
-        self._recorders = [Recorder(replica, game, batch) for replica in replicas]
-        recorded = [replica.record(recorder) for replica, recorder in zip(replicas, self._recorders, strict=True)]
-        self._losses = recorded[0]
-        self._memories = [recorder.writer.memory() for recorder in self._recorders]
+    def __init__(self, recorders: Sequence[Recorded], losses: Losses, normal: Matrix, seeds: Sequence[int]) -> None:
+        self._normal, self._losses, self._recorders = normal, losses, recorders
+        self._memories = [recorder.writer.memory() for recorder in recorders]
         self._tapes = []
-        for recorder, memory in zip(self._recorders, self._memories, strict=True):
-            for side in (recorder.discriminators, recorder.generators):
+        for recorder, memory in zip(recorders, self._memories, strict=True):
+            for side in recorder.sides:
                 side.load(memory)
             self._tapes.append(recorder.writer.tape(memory))
-        self._sources = Noise([replica.random_state for replica in replicas]).sources
-        self._threads = min(len(replicas), native.default_threads())
+        self._sources = Noise(seeds).sources
+        self._threads = min(len(recorders), native.default_threads())
 
     def step(self, *indices: Tensor) -> Tensor:
         """Rounds over the rows of each order (K, rows); the means of their losses (K, losses)."""
@@ -196,7 +222,7 @@ class TapeRounds:
     def write_back(self) -> None:
         """Give the replicas the weights as they are now, averaged."""
         for recorder, memory in zip(self._recorders, self._memories, strict=True):
-            for side in (recorder.discriminators, recorder.generators):
+            for side in recorder.sides:
                 side.write_back(memory)
 
     def per_call(self, context: FitContext) -> int:

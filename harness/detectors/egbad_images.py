@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
-
-from numpy.typing import ArrayLike
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.datasets.coded_rows import Rows
-from harness.detectors.base import DataError, Detector, as_training_rows, normal_rows
+from harness.detectors.base import DataError, normal_rows
 from harness.detectors.egbad import ScoreBy, weighed
 from harness.detectors.net_detector import NetDetector
 from harness.detectors.oneclass import OneClass
+from harness.detectors.replicated import Replicated
+from harness.linalg import native
 from harness.scoring.builder import Builder
 from harness.scoring.program import ROWS, Program
-from harness.training.context import FitContext, Vector
+from harness.training.context import FitContext, Labels, Matrix, Schedule, Vector
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _WATCHED = 500  # validation rows after each epoch
+_SIDES = (("discriminator",), ("encoder", "generator"))
 
 
 @dataclass
-class EGBADImages(NetDetector, OneClass):
+class EGBADImages(NetDetector, Replicated, OneClass):
     """EGBAD on square images as rows of pixels in [-1, 1]; the defaults are the published ones for MNIST.
 
     Args:
@@ -48,8 +50,33 @@ class EGBADImages(NetDetector, OneClass):
     batch_size: int = 100
     epochs: int = 100
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
-        """Alternate a step of the discriminator and one of generator and encoder, on independent orders of the rows."""
+    @property
+    def trains_natively(self) -> bool:
+        """Always; see `harness.detectors.image_tape`."""
+        return True
+
+    @classmethod
+    def train_together(cls, replicas: Sequence[Any], X: Matrix, y: Labels | None, context: FitContext) -> None:
+        """Alternate a step of the discriminator and one of generator and encoder, on independent orders of the rows.
+
+        Torch trains one after the other, the native kernels as many at a time as there are threads.
+        """
+        normal = normal_rows(X, y, cls.name)
+        side = math.isqrt(normal.shape[1])
+        if side**2 != normal.shape[1] or side % 4:
+            raise DataError(
+                f"{cls.name} takes square images, their side a multiple of 4; rows have {normal.shape[1]} pixels."
+            )
+        for replica in replicas:
+            replica.build(normal.shape[1])
+        if context.trainer == "native" and native.missing() is None:
+            cls._natively(replicas, normal, context)
+            return
+        for at, replica in enumerate(replicas):
+            replica._on_torch(normal, replace(context, charted=False) if at else context)
+
+    def _on_torch(self, normal: Matrix, context: FitContext) -> None:
+        """Train this one by autograd."""
         import torch
 
         from harness.detectors.image_nets import Game, Nets
@@ -57,21 +84,12 @@ class EGBADImages(NetDetector, OneClass):
         from harness.training.random_state import random_state
         from harness.training.validation import ValidationCurve
 
-        context = context or FitContext()
-        normal = normal_rows(*as_training_rows(X, y, self.name), self.name)
         side = math.isqrt(normal.shape[1])
-        if side**2 != normal.shape[1] or side % 4:
-            raise DataError(
-                f"{self.name} takes square images, their side a multiple of 4; rows have {normal.shape[1]} pixels."
-            )
-        self.build(normal.shape[1])
         live, images = self.net_as(Nets), torch.from_numpy(normal).view(-1, 1, side, side)
         game = Game(
             live, images, latent=self.latent, learning_rate=self.learning_rate, beta_1=self.beta_1,
             ema_decay=self.ema_decay,
         )  # fmt: skip
-        names = ("discriminator", "generator", "encoder")
-        schedule = self.schedule([self], len(normal), loss_names=names, orders=2, drop_last=True)
 
         def averaged(rows: Rows) -> Vector:
             self.net_ = game.average
@@ -82,10 +100,39 @@ class EGBADImages(NetDetector, OneClass):
         curve = ValidationCurve(averaged, game.average, context, _WATCHED)
         with random_state(self.random_state):
             live.train()
+            schedule = self._rounds([self], normal)
             self.history_ = curve.added_to(train(game.step, schedule, context, keep_going=curve.go_on)[0])
         self.net_ = game.average
         self.choose(normal, context)
-        return self
+
+    @classmethod
+    def _natively(cls, replicas: Sequence[Any], normal: Matrix, context: FitContext) -> None:
+        """Train all on the native kernels."""
+        from harness.detectors.adversarial_tape import Game, TapeRounds
+        from harness.detectors.image_tape import ImageRecorder
+        from harness.training.loop import train
+        from harness.training.validation import ValidationCurve
+
+        first = replicas[0]
+        batch = min(first.batch_size, len(normal))
+        game = Game(_SIDES, first.latent, first.beta_1, first.ema_decay)
+        recorders = [ImageRecorder(replica, game, batch) for replica in replicas]
+        losses = [recorder.round() for recorder in recorders]
+        rounds = TapeRounds(recorders, losses[0], normal, [replica.random_state for replica in replicas])
+        curve = ValidationCurve(first.decision_function, first.fitted_net(), context, _WATCHED)
+        schedule = replace(cls._rounds(replicas, normal), batches_per_step=rounds.per_call(context))
+        histories = train(rounds.step, schedule, context, keep_going=curve.after(rounds.write_back))
+        histories[0] = curve.added_to(histories[0])
+        rounds.write_back()
+        for replica, history in zip(replicas, histories, strict=True):
+            replica.history_ = history
+            replica.fitted_net().eval()
+            replica.choose(normal, context)
+
+    @classmethod
+    def _rounds(cls, replicas: Sequence[Any], normal: Matrix) -> Schedule:
+        names = ("discriminator", "generator", "encoder")
+        return cls.schedule(replicas, len(normal), loss_names=names, orders=2, drop_last=True)
 
     def architecture(self) -> nn.Module:
         """The nets, with small normal weights and zero biases."""

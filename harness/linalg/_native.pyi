@@ -125,6 +125,8 @@ class Tape:
         values: NDArray[np.int64],
         operations: NDArray[np.int64],
         reals: NDArray[np.float64],
+        tables: NDArray[np.int64],
+        entries: NDArray[np.int64],
         /,
     ) -> Tape: ...
     def run(

@@ -18,6 +18,7 @@ from harness.linalg import native
 
 ALIGN = 16
 TURNED, ADDED = 1, 2  # bits of a product's number
+_AT_ONCE = 1 << 13  # words drawn at a time, which stay in cache
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Writer:
     orders: int = 0
     losses: int = 0
     _values: list[Value] = field(default_factory=list)
+    _tables: list[tuple[NDArray[np.int64], int]] = field(default_factory=list)
     _operations: list[tuple[int, ...]] = field(default_factory=list)
     _reals: list[tuple[float, ...]] = field(default_factory=list)
     _end: int = 0
@@ -91,6 +93,10 @@ class Writer:
         """One in memory that is taken already."""
         return self._known(offset, rows, columns, -(-columns // ALIGN) * ALIGN)
 
+    def moved(self, other: Value, by: int) -> Value:
+        """One of that shape in memory that is taken already, ``by`` floats behind it."""
+        return self._known(other.offset + by, other.rows, other.columns, other.ld)
+
     def mark(self) -> int:
         """Where the memory is taken up to."""
         return self._end
@@ -113,6 +119,11 @@ class Writer:
         ids = [-1 if each is None else each.number for each in operands]
         self._operations.append((native.extension.TAPE_KINDS[kind], *ids, *([-1] * (4 - len(ids))), word, number))
         self._reals.append((*reals, *([0.0] * (4 - len(reals)))))
+
+    def table(self, entries: NDArray[np.int64], block: int = 1) -> int:
+        """The number of a table (rows, columns) for operations; ``block``: rows of a block of their a."""
+        self._tables.append((entries, block))
+        return len(self._tables) - 1
 
     def gather(self, to: Value, order: int) -> None:
         """The rows of the batch of an order."""
@@ -155,9 +166,16 @@ class Writer:
         compiled = native.extension.Tape(
             native.select(isa).index, memory, self.features, self.batch, self.orders, self._normals, self._words,
             self.losses, np.array([[v.offset, v.rows, v.columns, v.ld] for v in self._values], dtype=np.int64),
-            np.array(self._operations, dtype=np.int64), np.array(self._reals, dtype=np.float64),
+            np.array(self._operations, dtype=np.int64), np.array(self._reals, dtype=np.float64), *self._all_tables(),
         )  # fmt: skip
         return Tape(compiled, self)
+
+    def _all_tables(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Start, rows, columns and rows of a block of each, and the entries of all."""
+        starts = np.cumsum([0, *(entries.size for entries, _ in self._tables)])
+        shapes = [(start, *entries.shape, block) for start, (entries, block) in zip(starts, self._tables, strict=False)]
+        entries = [np.zeros(0, np.int64), *(entries.ravel() for entries, _ in self._tables)]
+        return np.array(shapes, np.int64).reshape(-1, 4), np.concatenate(entries)
 
     def _known(self, offset: int, rows: int, columns: int, ld: int) -> Value:
         made = Value(len(self._values), offset, rows, columns, ld)
@@ -170,6 +188,7 @@ class Tape:
 
     def __init__(self, compiled: Any, writer: Writer) -> None:
         self._compiled, self._writer = compiled, writer
+        self._drawn = np.empty(0, np.float32), np.empty(0, np.uint64)
 
     def run(self, X: Rows, orders: Sequence[NDArray[np.int64]], source: np.random.Generator) -> NDArray[np.float32]:
         """Steps over the rows of ``orders``, each of as many as the batches have; their losses (steps, losses).
@@ -193,8 +212,10 @@ class Tape:
         writer = self._writer
         steps = len(orders[0]) // writer.batch
         per_step = writer.per_step
-        normals = np.empty((steps, per_step[0]), dtype=np.float32)
-        words = np.empty((steps, per_step[1]), dtype=np.uint64)
+        if len(self._drawn[0]) < steps * per_step[0] or len(self._drawn[1]) < steps * per_step[1]:
+            self._drawn = np.empty(steps * per_step[0], np.float32), np.empty(steps * per_step[1], np.uint64)
+        normals = self._drawn[0][: steps * per_step[0]].reshape(steps, per_step[0])
+        words = self._drawn[1][: steps * per_step[1]].reshape(steps, per_step[1])
         for of_normals, of_words in zip(normals, words, strict=True):
             _draw(writer.draws, source, of_normals, of_words)
         losses = np.empty(steps * writer.losses, dtype=np.float32)
@@ -216,7 +237,9 @@ def _draw(
             source.standard_normal(out=normals[normal_at : normal_at + count], dtype=np.float32)
             normal_at += count
         else:
-            words[word_at : word_at + draw.words] = source.bit_generator.random_raw(draw.words)
+            for start in range(word_at, word_at + draw.words, _AT_ONCE):
+                stop = min(start + _AT_ONCE, word_at + draw.words)
+                words[start:stop] = source.bit_generator.random_raw(stop - start)
             word_at += draw.words
 
 
@@ -224,3 +247,14 @@ def view(memory: NDArray[np.float32], value: Value) -> NDArray[np.float32]:
     """The numbers of a value."""
     rows = np.lib.stride_tricks.as_strided(memory[value.offset :], (value.rows, value.ld), (4 * value.ld, 4))
     return rows[:, : value.columns]
+
+
+def apart(columns: int) -> int:
+    """Spare floats without which the same columns of many rows would share a few sets of a cache."""
+    return ALIGN if columns % 128 == 0 else 0
+
+
+def word_of(activation: str) -> int:
+    """The number of an activation in operations."""
+    assert native.extension is not None
+    return native.extension.ACTIVATIONS[activation]

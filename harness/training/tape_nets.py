@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.linalg import native
 from harness.training.adam import EPS
 from harness.training.nets import activation_of
-from harness.training.tape import ADDED, TURNED, Value, Writer, view
+from harness.training.tape import ADDED, TURNED, Value, Writer, view, word_of
 
 Parts = Sequence[Value]
 """Columns of an input that lie apart; the weights are those of all of them, one behind the other."""
@@ -306,7 +305,7 @@ class TapeNet:
 
     def _product(self, layer: Layer, blocks: Sequence[Parts], plain: Value) -> None:
         writer, weight = self.side.writer, layer.weight.value
-        word = 0 if layer.norm is not None else _word(layer.activation)
+        word = 0 if layer.norm is not None else word_of(layer.activation)
         start = 0
         for block in blocks:
             stop = start + block[0].rows
@@ -328,7 +327,7 @@ class TapeNet:
             writer.operation(
                 "norm", (passed.plain, norm.weight.value, output, norm.bias.value), number=passed.norm, reals=norm.reals
             )
-            writer.operation("activate", (None, None, output), word=_word(layer.activation), reals=(layer.slope,))
+            writer.operation("activate", (None, None, output), word=word_of(layer.activation), reals=(layer.slope,))
         if layer.dropout is None:
             return passed
         mask = writer.mask(output.rows, output.columns)
@@ -343,7 +342,7 @@ class TapeNet:
             mask = passed.mask + first * passed.output.columns
             writer.operation("drop", (None, None, g), number=mask, reals=(layer.dropout,))
         if layer.activation != "identity":
-            writer.operation("gate", (output, None, g), word=_word(layer.activation), reals=(layer.slope,))
+            writer.operation("gate", (output, None, g), word=word_of(layer.activation), reals=(layer.slope,))
         if layer.norm is not None:
             assert rows is None, "normalisation is over all rows"
             norm = layer.norm
@@ -393,8 +392,3 @@ class TapeNet:
         if columns != (0, weights.columns):
             weights = writer.columns_of(weights, *columns)
         writer.operation("product", (g, weights, to), number=number | (TURNED if layer.single else 0))
-
-
-def _word(activation: str) -> int:
-    assert native.extension is not None
-    return native.extension.ACTIVATIONS[activation]

@@ -422,8 +422,27 @@ typedef enum {
     LPB_TAPE_MIXTURE,           /* of rows a in a mixture by softmax of b: energy and inverse diagonals, losses `number`
                                    and the next; their gradients c by a and d by b. Word 1: the energy's bound. real:
                                    weights of both, what is added to the diagonals */
+    LPB_TAPE_BLOCKS,  /* the product of a block of a and one of b, added to a block of c, for each row of a table:
+                         numbers of these blocks in c, a and b. What is first added to a block replaces it, and
+                         adds the row d; what is last activates it. number: four times that of the table, and
+                         the bits of a product; word, real[0] */
+    LPB_TAPE_PICK,    /* row r of c = the row of a that entry r of the table `number` says, zeros for -1 */
+    LPB_TAPE_COLLECT, /* c[q, r] = the number d plus, for the entries e of row q of the table `number` but -1, a[p n
+                         + r, j], where n are the columns of c, and e is p times the columns of a plus j */
 } lpb_tape_kind;
-enum { LPB_TAPE_KINDS = 23 };
+enum { LPB_TAPE_KINDS = 26 };
+
+/* `rows` times `columns` entries from number `start` on. Blocks of a have `block` rows. */
+typedef struct {
+    int64_t start, rows, columns, block;
+} lpb_tape_table;
+
+typedef struct {
+    const lpb_tape_table *table;
+    int64_t count;
+    const int64_t *entry;
+    int64_t entries;
+} lpb_tape_tables;
 
 typedef struct {
     int64_t offset, rows, columns, ld;
@@ -452,11 +471,11 @@ typedef struct {
 
 typedef struct lpb_tape lpb_tape;
 
-/* Checks and copies values and operations; `memory` is kept. LPB_BAD_ARGUMENT: operation `*wrong` does not fit its
- * operands, or with -1 a value does not fit the memory. */
+/* Checks and copies values, operations and tables; `memory` is kept. LPB_BAD_ARGUMENT: operation `*wrong` does not fit
+ * its operands, or with -1 a value does not fit the memory, or a table the entries. */
 lpb_status lpb_tape_new(const lpb_isa *isa, float *memory, const lpb_tape_sizes *sizes, const lpb_tape_value *values,
                         int64_t value_count, const lpb_tape_operation *operations, int64_t operation_count,
-                        lpb_tape **tape, int64_t *wrong);
+                        const lpb_tape_tables *tables, lpb_tape **tape, int64_t *wrong);
 void lpb_tape_free(lpb_tape *tape);
 /* Everything `steps` times; step s has the s-th part of the orders, numbers, words and losses. */
 void lpb_tape_run(lpb_tape *tape, const lpb_tape_data *data, int64_t steps);

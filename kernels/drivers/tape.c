@@ -17,6 +17,10 @@ struct lpb_tape {
     int64_t operations, values, widest;
     lpb_tape_value *value;
     lpb_tape_operation *operation;
+    lpb_tape_table *table;
+    int64_t tables;
+    int64_t *entry;
+    uint8_t *place; /* of an entry that is the number of a block of c: whether it is the first or the last */
     int64_t *made;  /* steps that each operation has made, of Adam */
     float *targets; /* zeros and then ones, as many as the longest logits */
     float *sums;
@@ -25,6 +29,8 @@ struct lpb_tape {
 };
 
 enum { TURNED = 1, ADDED = 2 }; /* bits of `number` of a product or of sums */
+enum { FIRST = 1, LAST = 2 };   /* of the products that are added to a block */
+enum { TOGETHER = 64 };         /* columns of a block of c that a product makes at a time, so that they stay in cache */
 
 static int64_t end_of(const lpb_tape_value *v) { return v->offset + (v->rows - 1) * v->ld + v->columns; }
 static int64_t whole_end(const lpb_tape_value *v) { return v->offset + v->rows * v->ld; }
@@ -69,6 +75,37 @@ static bool all_alike(const lpb_tape *t, const lpb_tape_value *a, const lpb_tape
     return same_shape(a, b) && same_shape(a, c) && whole(t, a) && whole(t, b) && whole(t, c);
 }
 
+static const lpb_tape_table *table_of(const lpb_tape *t, int64_t number) {
+    return number < 0 || number >= t->tables ? NULL : t->table + number;
+}
+
+/* Whether every entry of a column of the table, or with -1 of all of them, is at least `least` and below `end`. */
+static bool entries_fit(const lpb_tape *t, const lpb_tape_table *table, int64_t column, int64_t least, int64_t end) {
+    const int64_t step = column < 0 ? 1 : table->columns;
+    for (int64_t i = column < 0 ? 0 : column; i < table->rows * table->columns; i += step)
+        if (t->entry[table->start + i] < least || t->entry[table->start + i] >= end) return false;
+    return true;
+}
+
+/* Rows of c, and terms, of a product of blocks. */
+static int64_t block_rows(const lpb_tape_operation *o, const lpb_tape_value *a, const lpb_tape_table *table) {
+    return o->number & TURNED ? a->columns : table->block;
+}
+
+static int64_t block_terms(const lpb_tape_operation *o, const lpb_tape_value *a, const lpb_tape_table *table) {
+    return o->number & TURNED ? table->block : a->columns;
+}
+
+static bool blocks_fit(const lpb_tape *t, const lpb_tape_operation *o, const lpb_tape_value *a, const lpb_tape_value *b,
+                       const lpb_tape_value *c, const lpb_tape_value *d) {
+    const lpb_tape_table *table = table_of(t, o->number < 0 ? -1 : o->number / 4);
+    return a && b && c && table && table->columns == 3 && table->block >= 1 && (o->number & 3) <= (TURNED | ADDED) &&
+           b->columns == c->columns && (!d || row_of(d, c->columns)) && o->word >= 0 && o->word < LPB_ACTIVATIONS &&
+           entries_fit(t, table, 0, 0, c->rows / block_rows(o, a, table)) &&
+           entries_fit(t, table, 1, 0, a->rows / table->block) &&
+           entries_fit(t, table, 2, 0, b->rows / block_terms(o, a, table));
+}
+
 static bool operation_fits(const lpb_tape *t, const lpb_tape_operation *o) {
     const int64_t ids[] = {o->a, o->b, o->c, o->d};
     const lpb_tape_value *v[4];
@@ -78,6 +115,7 @@ static bool operation_fits(const lpb_tape *t, const lpb_tape_operation *o) {
     }
     const lpb_tape_value *a = v[0], *b = v[1], *c = v[2], *d = v[3];
     const bool rectified = o->word >= 0 && o->word < LPB_ACTIVATIONS;
+    const lpb_tape_table *table = table_of(t, o->number);
     switch (o->kind) {
     case LPB_TAPE_GATHER:
         return c && c->columns == t->sizes.features && c->rows == t->sizes.batch && o->number >= 0 &&
@@ -131,6 +169,14 @@ static bool operation_fits(const lpb_tape *t, const lpb_tape_operation *o) {
                b->columns <= LPB_MIXTURE_COMPONENTS && o->number >= 0 && o->number <= t->sizes.losses - 2;
     case LPB_TAPE_SQUARE:
         return all_alike(t, a, b, c) && o->number >= 0 && o->number < t->sizes.losses;
+    case LPB_TAPE_BLOCKS:
+        return blocks_fit(t, o, a, b, c, d);
+    case LPB_TAPE_PICK:
+        return a && c && table && a->columns == c->columns && table->rows == c->rows && table->columns == 1 &&
+               entries_fit(t, table, -1, -1, a->rows);
+    case LPB_TAPE_COLLECT:
+        return a && c && table && (!d || row_of(d, 1)) && table->rows == c->rows &&
+               entries_fit(t, table, -1, -1, a->rows / c->columns * a->columns);
     }
     return false;
 }
@@ -160,9 +206,35 @@ static lpb_gemm product_of(const lpb_tape *t, const lpb_tape_operation *o) {
     };
 }
 
+/* What the products of blocks have in common, for the first columns; its places are those of the operands. */
+static lpb_gemm blocks_of(const lpb_tape *t, const lpb_tape_operation *o) {
+    const lpb_tape_value *a = t->value + o->a, *b = t->value + o->b, *c = t->value + o->c;
+    const lpb_tape_table *table = t->table + o->number / 4;
+    const bool turned = o->number & TURNED;
+    return (lpb_gemm){
+        .batch = 1,
+        .m = block_rows(o, a, table),
+        .n = c->columns < TOGETHER ? c->columns : TOGETHER,
+        .k = block_terms(o, a, table),
+        .a = t->memory + a->offset,
+        .a_row = turned ? 1 : a->ld,
+        .a_col = turned ? a->ld : 1,
+        .b = t->memory + b->offset,
+        .b_row = b->ld,
+        .b_col = 1,
+        .c = t->memory + c->offset,
+        .c_row = c->ld,
+        .alpha = 1.0f,
+        .slope = (float)o->real[0],
+    };
+}
+
 void lpb_tape_free(lpb_tape *t) {
     if (!t) return;
     free(t->value);
+    free(t->table);
+    free(t->entry);
+    free(t->place);
     free(t->operation);
     free(t->made);
     free(t->targets);
@@ -172,20 +244,60 @@ void lpb_tape_free(lpb_tape *t) {
     free(t);
 }
 
+/* Notes which of the products that are added to a block is the first, and which the last. */
+static bool mark_places(const lpb_tape *t, const lpb_tape_operation *o) {
+    const lpb_tape_table *table = t->table + o->number / 4;
+    const int64_t count = table->rows * table->columns;
+    const int64_t *entry = t->entry + table->start;
+    uint8_t *place = t->place + table->start;
+    uint8_t *seen = calloc((size_t)(t->value[o->c].rows / block_rows(o, t->value + o->a, table)), 1);
+    if (!seen) return false;
+    for (int64_t i = 0; i < count; i += table->columns) {
+        place[i] = seen[entry[i]] ? 0 : FIRST;
+        seen[entry[i]] = 1;
+    }
+    for (int64_t i = count - table->columns; i >= 0; i -= table->columns) {
+        if (seen[entry[i]]) place[i] |= LAST;
+        seen[entry[i]] = 0;
+    }
+    free(seen);
+    return true;
+}
+
+/* Copies of the tables; LPB_BAD_ARGUMENT where one is not within the entries. */
+static lpb_status copy_tables(lpb_tape *t, const lpb_tape_tables *tables) {
+    t->tables = tables->count;
+    t->table = lpb_new_memory(tables->count * (int64_t)sizeof *t->table);
+    t->entry = lpb_new_memory(tables->entries * (int64_t)sizeof *t->entry);
+    t->place = calloc((size_t)tables->entries + 1, 1);
+    if (!t->table || !t->entry || !t->place) return LPB_NO_MEMORY;
+    if (tables->count) memcpy(t->table, tables->table, (size_t)tables->count * sizeof *t->table);
+    if (tables->entries) memcpy(t->entry, tables->entry, (size_t)tables->entries * sizeof *t->entry);
+    for (int64_t i = 0; i < tables->count; i++) {
+        const lpb_tape_table *table = t->table + i;
+        const int64_t most = tables->entries;
+        if (table->start < 0 || table->start > most || table->rows < 1 || table->columns < 1 || table->rows > most ||
+            table->columns > most / table->rows || table->rows * table->columns > most - table->start)
+            return LPB_BAD_ARGUMENT;
+    }
+    return LPB_OK;
+}
+
 /* Room for what operations need beyond their values. */
 static bool reserve(lpb_tape *t) {
     int64_t scratch = 0, widest = LPB_ALIGN;
-    for (int64_t v = 0; v < t->values; v++)
-        if (t->value[v].ld > widest) widest = t->value[v].ld;
     int64_t doubles = 0;
     for (int64_t i = 0; i < t->operations; i++) {
         const lpb_tape_operation *o = t->operation + i;
+        if ((o->kind == LPB_TAPE_SUMS || o->kind == LPB_TAPE_PAIR) && t->value[o->a].ld > widest)
+            widest = t->value[o->a].ld;
+        if (o->kind == LPB_TAPE_BLOCKS && !mark_places(t, o)) return false;
         if (o->kind == LPB_TAPE_MIXTURE) {
             const int64_t needed = lpb_mixture_doubles(t->value[o->b].rows, t->value[o->b].columns);
             if (needed > doubles) doubles = needed;
         }
-        if (o->kind != LPB_TAPE_PRODUCT) continue;
-        const lpb_gemm g = product_of(t, o);
+        if (o->kind != LPB_TAPE_PRODUCT && o->kind != LPB_TAPE_BLOCKS) continue;
+        const lpb_gemm g = o->kind == LPB_TAPE_PRODUCT ? product_of(t, o) : blocks_of(t, o);
         const int64_t needed = t->isa->f32.scratch(&g);
         if (needed > scratch) scratch = needed;
     }
@@ -200,7 +312,7 @@ static bool reserve(lpb_tape *t) {
 
 lpb_status lpb_tape_new(const lpb_isa *isa, float *memory, const lpb_tape_sizes *sizes, const lpb_tape_value *values,
                         int64_t value_count, const lpb_tape_operation *operations, int64_t operation_count,
-                        lpb_tape **tape, int64_t *wrong) {
+                        const lpb_tape_tables *tables, lpb_tape **tape, int64_t *wrong) {
     lpb_tape *t = calloc(1, sizeof *t);
     *wrong = -1;
     if (!t) return LPB_NO_MEMORY;
@@ -212,9 +324,10 @@ lpb_status lpb_tape_new(const lpb_isa *isa, float *memory, const lpb_tape_sizes 
     t->value = lpb_new_memory(value_count * (int64_t)sizeof *t->value);
     t->operation = lpb_new_memory(operation_count * (int64_t)sizeof *t->operation);
     t->made = calloc((size_t)operation_count + 1, sizeof *t->made);
-    if (!t->value || !t->operation || !t->made) {
+    const lpb_status copied = t->value && t->operation && t->made ? copy_tables(t, tables) : LPB_NO_MEMORY;
+    if (copied != LPB_OK) {
         lpb_tape_free(t);
-        return LPB_NO_MEMORY;
+        return copied;
     }
     memcpy(t->value, values, (size_t)value_count * sizeof *values);
     memcpy(t->operation, operations, (size_t)operation_count * sizeof *operations);
@@ -413,6 +526,58 @@ static void run_mixture(const lpb_tape *t, const lpb_tape_operation *o, float *l
     lpb_mixture_gradient(&mixture, t->doubles, losses + o->number, losses + o->number + 1);
 }
 
+static void multiply_blocks(const lpb_tape *t, const lpb_tape_operation *o) {
+    const lpb_tape_table *table = t->table + o->number / 4;
+    const lpb_gemm whole = blocks_of(t, o);
+    const lpb_tape_value *a = t->value + o->a, *b = t->value + o->b, *c = t->value + o->c;
+    const float *bias = o->d < 0 ? NULL : t->memory + t->value[o->d].offset;
+    const float replaced = o->number & ADDED ? 1.0f : 0.0f;
+    for (int64_t j = 0; j < c->columns; j += whole.n) {
+        lpb_gemm g = whole;
+        if (c->columns - j < g.n) g.n = c->columns - j;
+        for (int64_t i = table->start; i < table->start + 3 * table->rows; i += 3) {
+            const int64_t *entry = t->entry + i;
+            g.c = (float *)whole.c + entry[0] * whole.m * c->ld + j;
+            g.a = (const float *)whole.a + entry[1] * table->block * a->ld;
+            g.b = (const float *)whole.b + entry[2] * whole.k * b->ld + j;
+            g.beta = t->place[i] & FIRST ? replaced : 1.0f;
+            g.bias = bias && t->place[i] & FIRST ? bias + j : NULL;
+            g.bias_axis = g.bias ? LPB_COLUMN_BIAS : LPB_NO_BIAS;
+            g.activation = t->place[i] & LAST ? (lpb_activation)o->word : LPB_IDENTITY;
+            t->isa->f32.gemm(&g, 0, 1, t->scratch);
+        }
+    }
+}
+
+static void pick_rows(const lpb_tape *t, const lpb_tape_operation *o) {
+    const lpb_tape_value *a = t->value + o->a, *c = t->value + o->c;
+    const int64_t *entry = t->entry + t->table[o->number].start;
+    const size_t bytes = (size_t)c->columns * sizeof(float);
+    for (int64_t r = 0; r < c->rows; r++) {
+        float *to = t->memory + c->offset + r * c->ld;
+        if (entry[r] < 0)
+            memset(to, 0, bytes);
+        else
+            memcpy(to, t->memory + a->offset + entry[r] * a->ld, bytes);
+    }
+}
+
+static void collect(const lpb_tape *t, const lpb_tape_operation *o) {
+    const lpb_tape_value *a = t->value + o->a, *c = t->value + o->c;
+    const lpb_tape_table *table = t->table + o->number;
+    const int64_t *entry = t->entry + table->start;
+    const float start = o->d < 0 ? 0.0f : t->memory[t->value[o->d].offset];
+    for (int64_t q = 0; q < c->rows; q++) {
+        float *to = t->memory + c->offset + q * c->ld;
+        for (int64_t r = 0; r < c->columns; r++) to[r] = start;
+        for (int64_t i = 0; i < table->columns; i++, entry++) {
+            if (*entry < 0) continue;
+            const float *from = t->memory + a->offset + *entry / a->columns * c->columns * a->ld + *entry % a->columns;
+            for (int64_t r = 0; r < c->columns; r++) to[r] += from[r * a->ld];
+        }
+    }
+}
+
 static void run_operation(lpb_tape *t, int64_t index, const lpb_tape_data *data, int64_t step) {
     const lpb_tape_operation *o = t->operation + index;
     const lpb_tape_value *a = o->a < 0 ? NULL : t->value + o->a, *c = o->c < 0 ? NULL : t->value + o->c;
@@ -476,6 +641,15 @@ static void run_operation(lpb_tape *t, int64_t index, const lpb_tape_data *data,
         return;
     case LPB_TAPE_MIXTURE:
         run_mixture(t, o, data->losses + step * t->sizes.losses);
+        return;
+    case LPB_TAPE_BLOCKS:
+        multiply_blocks(t, o);
+        return;
+    case LPB_TAPE_PICK:
+        pick_rows(t, o);
+        return;
+    case LPB_TAPE_COLLECT:
+        collect(t, o);
         return;
     }
 }

@@ -345,7 +345,10 @@ static const char *const tape_kinds[LPB_TAPE_KINDS] = {[LPB_TAPE_GATHER] = "gath
                                                        [LPB_TAPE_SQUARE] = "square",
                                                        [LPB_TAPE_FEATURES] = "features",
                                                        [LPB_TAPE_FEATURES_GRADIENT] = "features_gradient",
-                                                       [LPB_TAPE_MIXTURE] = "mixture"};
+                                                       [LPB_TAPE_MIXTURE] = "mixture",
+                                                       [LPB_TAPE_BLOCKS] = "blocks",
+                                                       [LPB_TAPE_PICK] = "pick",
+                                                       [LPB_TAPE_COLLECT] = "collect"};
 static const char *const search_terms[LPB_SEARCH_TERMS] = {[LPB_TERM_MATCHING] = "feature-matching",
                                                            [LPB_TERM_LOGIT] = "cross-entropy"};
 

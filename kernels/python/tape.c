@@ -11,7 +11,7 @@ typedef struct {
     bool busy;
 } tape_object;
 
-enum { VALUE_NUMBERS = 4, OPERATION_NUMBERS = 7, OPERATION_REALS = 4 };
+enum { VALUE_NUMBERS = 4, OPERATION_NUMBERS = 7, OPERATION_REALS = 4, TABLE_NUMBERS = 4 };
 
 static const array *need_table(PyObject *object, PyObject *descr, Py_ssize_t columns, const char *name) {
     const array *table = need_array(object, descr, 2, 0, name);
@@ -56,25 +56,29 @@ static bool sizes_fit(const lpb_tape_sizes *s) {
     return false;
 }
 
-/* Tape(isa, memory, features, batch, orders, normals, words, losses, values, operations, reals) */
+/* Tape(isa, memory, features, batch, orders, normals, words, losses, values, operations, reals, tables, entries) */
 static PyObject *tape_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     long isa_index;
-    PyObject *memory_object, *values_object, *numbers_object, *reals_object;
+    PyObject *memory_object, *values_object, *numbers_object, *reals_object, *tables_object, *entries_object;
     long long features, batch, orders, normals, words, losses;
-    if (!no_keywords(kwargs) ||
-        !PyArg_ParseTuple(args, "lOLLLLLLOOO", &isa_index, &memory_object, &features, &batch, &orders, &normals, &words,
-                          &losses, &values_object, &numbers_object, &reals_object))
+    if (!no_keywords(kwargs) || !PyArg_ParseTuple(args, "lOLLLLLLOOOOO", &isa_index, &memory_object, &features, &batch,
+                                                  &orders, &normals, &words, &losses, &values_object, &numbers_object,
+                                                  &reals_object, &tables_object, &entries_object))
         return NULL;
     const lpb_isa *isa = need_isa(isa_index);
     const array *memory = isa ? need_array(memory_object, float32_descr, 1, ARRAY_WRITEABLE, "memory") : NULL;
     const array *values = memory ? need_table(values_object, int64_descr, VALUE_NUMBERS, "values") : NULL;
     const array *numbers = values ? need_table(numbers_object, int64_descr, OPERATION_NUMBERS, "operations") : NULL;
     const array *reals = numbers ? need_table(reals_object, float64_descr, OPERATION_REALS, "reals") : NULL;
-    if (!reals) return NULL;
-    if (!contiguous_from(memory, 0)) {
-        PyErr_SetString(PyExc_ValueError, "memory: expected contiguous numbers");
+    const array *tables = reals ? need_table(tables_object, int64_descr, TABLE_NUMBERS, "tables") : NULL;
+    const array *entries = tables ? need_array(entries_object, int64_descr, 1, 0, "entries") : NULL;
+    if (!entries) return NULL;
+    if (!contiguous_from(memory, 0) || !contiguous_from(entries, 0)) {
+        PyErr_SetString(PyExc_ValueError, "memory, entries: expected contiguous numbers");
         return NULL;
     }
+    const lpb_tape_tables all_tables = {(const lpb_tape_table *)tables->data, tables->shape[0],
+                                        (const int64_t *)entries->data, entries->shape[0]};
     /* sixteen numbers behind the last value: whole vectors are written */
     const lpb_tape_sizes sizes = {memory->shape[0] - 16, features, batch, orders, normals, words, losses};
     lpb_tape_operation *operations = sizes_fit(&sizes) ? need_operations(numbers, reals) : NULL;
@@ -83,13 +87,14 @@ static PyObject *tape_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
         int64_t wrong;
         self->sizes = sizes;
         self->memory = Py_NewRef(memory_object);
-        const lpb_status status = lpb_tape_new(isa, (float *)memory->data, &sizes, (const lpb_tape_value *)values->data,
-                                               values->shape[0], operations, numbers->shape[0], &self->tape, &wrong);
+        const lpb_status status =
+            lpb_tape_new(isa, (float *)memory->data, &sizes, (const lpb_tape_value *)values->data, values->shape[0],
+                         operations, numbers->shape[0], &all_tables, &self->tape, &wrong);
         if (status != LPB_OK) {
             if (status == LPB_NO_MEMORY)
                 PyErr_NoMemory();
             else if (wrong < 0)
-                PyErr_SetString(PyExc_ValueError, "values: they do not fit the memory");
+                PyErr_SetString(PyExc_ValueError, "values: they do not fit the memory, or tables their entries");
             else
                 PyErr_Format(PyExc_ValueError, "operation %lld does not fit its operands", (long long)wrong);
             Py_DECREF((PyObject *)self);

@@ -125,6 +125,7 @@ CASES: dict[str, Callable[[int], Pairs]] = {
     "anogan": partial(trained, "anogan", {"batch_size": 50}),
     "egbad": partial(trained, "egbad", {"batch_size": 50}),
     "egbad-256": partial(trained, "egbad", {"batch_size": 256}),
+    "egbad-images": partial(trained, "egbad-images", {"batch_size": 100}, features=784, most=3),
     "alad": partial(trained, "alad", {"batch_size": 50, "code_cycle": False}),
     "dagmm": partial(trained, "dagmm", {"batch_size": 1024}),
     "dagmm-nvi": partial(trained, "dagmm", {"batch_size": 1024, "objective": "variational"}),

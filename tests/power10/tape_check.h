@@ -1,13 +1,17 @@
 /* A training step on a tape against double precision, and tapes of which one number is wrong: they are refused, or stay
  * inside their memory. Included by kernel_check.c. */
-enum { TAPE_VALUES = 40, TAPE_OPERATIONS = 40, TAPE_WIDTH = 24 };
+enum { TAPE_VALUES = 48, TAPE_OPERATIONS = 40, TAPE_WIDTH = 24, LINKS = 5, PICKED = 6, COLLECTED = 4 };
 
 typedef struct {
     lpb_tape_value value[TAPE_VALUES];
     lpb_tape_operation operation[TAPE_OPERATIONS];
     int64_t values, operations;
     lpb_tape_sizes sizes;
+    lpb_tape_table table[3];
+    int64_t entry[3 * LINKS + PICKED + 3 * COLLECTED];
 } drawn_tape;
+
+enum { ENTRIES = 3 * LINKS + PICKED + 3 * COLLECTED };
 
 static int64_t add_value(drawn_tape *t, int64_t rows, int64_t columns, int64_t spare) {
     const int64_t ld = lpb_round_up(columns + spare, LPB_ALIGN);
@@ -24,10 +28,26 @@ static void add(drawn_tape *t, lpb_tape_kind kind, int64_t a, int64_t b, int64_t
 /* The numbers of values by what they are. */
 typedef struct {
     int64_t x, z, weight, bias, plain, h, gamma, beta, norm, w, b, logits, g, gw, gb, gh, gweight, gbias, turned, gx,
-        average, soft, gate, product, bent, sum, distance;
+        average, soft, gate, product, bent, sum, distance, linked, picked, collected;
 } tape_parts;
 
 enum { SHARE_DROPPED = 3 }; /* tenths */
+
+/* Pairs of rows of x times the weights, added to two blocks; rows of x or none; numbers of every other row of x. */
+static void draw_tables(drawn_tape *t, tape_parts *p, int64_t rows, int64_t inputs, int64_t width, lpb_activation act) {
+    p->linked = add_value(t, 4, width, 0), p->picked = add_value(t, PICKED, inputs, 0);
+    p->collected = add_value(t, COLLECTED, 2, 0);
+    int64_t *entry = t->entry;
+    for (int64_t i = 0; i < LINKS; i++, entry += 3) entry[0] = i % 2, entry[1] = below(rows / 2), entry[2] = 0;
+    for (int64_t i = 0; i < PICKED; i++) *entry++ = below(rows + 1) - 1;
+    for (int64_t i = 0; i < 3 * COLLECTED; i++) *entry++ = below(rows / 2 * inputs + 1) - 1;
+    t->table[0] = (lpb_tape_table){0, LINKS, 3, 2};
+    t->table[1] = (lpb_tape_table){3 * LINKS, PICKED, 1, 1};
+    t->table[2] = (lpb_tape_table){3 * LINKS + PICKED, COLLECTED, 3, 1};
+    add(t, LPB_TAPE_BLOCKS, p->x, p->weight, p->linked, p->bias, act, 0, 0.25);
+    add(t, LPB_TAPE_PICK, p->x, -1, p->picked, -1, 0, 1, 0);
+    add(t, LPB_TAPE_COLLECT, p->x, -1, p->collected, p->b, 0, 2, 0);
+}
 
 /* Rows and drawn numbers through a normalised layer with dropout to a logit, and all the way back. */
 static tape_parts draw_tape(drawn_tape *t, int64_t rows, int64_t inputs, int64_t width, lpb_activation act) {
@@ -77,6 +97,7 @@ static tape_parts draw_tape(drawn_tape *t, int64_t rows, int64_t inputs, int64_t
     add(t, LPB_TAPE_ADD, p.soft, p.gate, p.sum, -1, 0, 0, -0.5);
     add(t, LPB_TAPE_BEND, p.soft, rows % 3 ? p.product : -1, p.bent, p.gate, 0, 0, 0);
     add(t, LPB_TAPE_SQUARE, p.soft, p.gate, p.distance, -1, 0, 0, 0.25);
+    draw_tables(t, &p, rows, inputs, width, act);
     t->sizes.features = inputs, t->sizes.batch = rows, t->sizes.orders = 1, t->sizes.losses = 3;
     t->sizes.normals = rows * inputs, t->sizes.words = 1 + (rows * width + 3) / 4;
     return p;
@@ -178,13 +199,42 @@ static void compare_elementwise(const lpb_isa *isa, const drawn_tape *t, const t
     hold(isa, "tape squares", data->losses[0], squares);
 }
 
-/* One number of one operation or value becomes another. */
+static void compare_tables(const lpb_isa *isa, const drawn_tape *t, const tape_parts *p, const float *memory,
+                           lpb_activation act) {
+    const int64_t inputs = t->sizes.features, width = t->value[p->bias].columns;
+    for (int64_t r = 0; r < 4; r++)
+        for (int64_t j = 0; j < width; j++) {
+            double sum = at(t, memory, p->bias, 0, j);
+            for (int64_t i = r / 2; i < LINKS; i += 2)
+                for (int64_t q = 0; q < inputs; q++)
+                    sum += (double)at(t, memory, p->x, 2 * t->entry[3 * i + 1] + r % 2, q) *
+                           at(t, memory, p->weight, q, j);
+            hold(isa, "tape blocks", at(t, memory, p->linked, r, j), activated(sum, act, 0.25));
+        }
+    const int64_t *entry = t->entry + 3 * LINKS;
+    for (int64_t r = 0; r < PICKED; r++, entry++)
+        for (int64_t j = 0; j < inputs; j++)
+            hold(isa, "tape pick", at(t, memory, p->picked, r, j), *entry < 0 ? 0 : at(t, memory, p->x, *entry, j));
+    for (int64_t r = 0; r < COLLECTED; r++, entry += 3)
+        for (int64_t j = 0; j < 2; j++) {
+            double sum = at(t, memory, p->b, 0, 0);
+            for (int64_t i = 0; i < 3; i++)
+                if (entry[i] >= 0) sum += at(t, memory, p->x, entry[i] / inputs * 2 + j, entry[i] % inputs);
+            hold(isa, "tape collect", at(t, memory, p->collected, r, j), sum);
+        }
+}
+
+/* One number of one operation, value or table becomes another. */
 static void spoil(drawn_tape *t) {
     const int64_t wrong[] = {-2, -1, 0, 1, 7, 15, 40, 1 << 20, INT64_MAX, INT64_MIN};
     const int64_t number = wrong[below(10)];
-    if (below(2)) {
+    const int64_t what = below(5);
+    if (what < 2) {
         int64_t *fields = (int64_t *)(t->value + below(t->values));
         fields[below(4)] = number;
+    } else if (what == 2) {
+        int64_t *fields = (int64_t *)(t->table + below(3));
+        *(below(2) ? fields + below(4) : t->entry + below(ENTRIES)) = number;
     } else {
         lpb_tape_operation *o = t->operation + below(t->operations);
         int64_t *fields[] = {&o->a, &o->b, &o->c, &o->d, &o->word, &o->number};
@@ -206,16 +256,20 @@ static void check_tape(const lpb_isa *isa) {
     const int64_t *orders[] = {order};
     float losses[3];
     const lpb_tape_data data = {x, inputs, orders, normals, words, losses};
+    const lpb_tape_tables tables = {t.table, 3, t.entry, ENTRIES};
     lpb_tape *tape;
     int64_t wrong;
-    if (lpb_tape_new(isa, memory, &t.sizes, t.value, t.values, t.operation, t.operations, &tape, &wrong) != LPB_OK)
+    if (lpb_tape_new(isa, memory, &t.sizes, t.value, t.values, t.operation, t.operations, &tables, &tape, &wrong) !=
+        LPB_OK)
         fail(isa, "tape operation refused", (double)wrong, -1);
     lpb_tape_run(tape, &data, 1);
     compare_tape(isa, &t, &p, memory, &data, act);
     compare_elementwise(isa, &t, &p, memory, &data);
+    compare_tables(isa, &t, &p, memory, act);
     lpb_tape_free(tape);
     spoil(&t);
-    if (lpb_tape_new(isa, memory, &t.sizes, t.value, t.values, t.operation, t.operations, &tape, &wrong) == LPB_OK) {
+    if (lpb_tape_new(isa, memory, &t.sizes, t.value, t.values, t.operation, t.operations, &tables, &tape, &wrong) ==
+        LPB_OK) {
         lpb_tape_run(tape, &data, 1);
         lpb_tape_free(tape);
     }

@@ -327,19 +327,25 @@ class Hostile:
             values[rng.randrange(len(values)), rng.randrange(4)] = rng.choice((-1, 0, 15, 17, 2**31, 2**62, -(2**63)))
         sizes = [3, 4, 2, 64, 32, 4]
         new = [self._isa(), self.floats(offsets[-1] + 16), *sizes, values]
+        shape = [(0, 4, 3, rng.choice((1, 4))), (12, 4, 1, 1), (12, 1, 4, 1), (16, 16, 1, 1)]
+        tables = [np.array(shape, "i8"), np.array([rng.choice((-1, 0, 0, 0, 1, 3)) for _ in range(32)], "i8")]
+        if rng.random() < self.share:
+            tables[0][rng.randrange(4), rng.randrange(4)] = rng.choice((-1, 0, 33, 2**31, 2**62, -(2**63)))
         kept = []
         for _ in range(60):
             kind, word, number = (
-                rng.randrange(-1, 24),
+                rng.randrange(-1, 27),
                 rng.randrange(-1, 6),
-                rng.choice((0, 0, 1, 2, 3, -1, 2**31, 2**62)),
+                rng.choice((0, 0, 1, 2, 3, 4, 12, -1, 2**31, 2**62)),
             )
             numbers = [kind, *(rng.randrange(-1, len(shapes)) for _ in range(4)), word, number]
             reals = [rng.choice((0.0, 0.5, 0.999, 1e-3, math.inf, math.nan)) for _ in range(4)]
-            if rng.random() < 0.05 or _refuses(lambda n=numbers, r=reals: kernels.Tape(*new, *_tables([n], [r]))):
+            if rng.random() < 0.05 or _refuses(
+                lambda n=numbers, r=reals: kernels.Tape(*new, *_tables([n], [r]), *tables)
+            ):
                 continue
             kept.append((numbers, reals))
-        new += _tables(*zip(*kept, strict=True)) if kept else _tables([], [])
+        new += [*(_tables(*zip(*kept, strict=True)) if kept else _tables([], [])), *tables]
         steps = rng.choice((0, 1, 3))
         x = self.floats(rng.choice((1, 9)), 3)
         orders = np.array([[rng.randrange(len(x)) for _ in range(4 * steps)] for _ in range(2)], "i8")
