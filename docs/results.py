@@ -9,26 +9,29 @@ from __future__ import annotations
 import lzma
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import InputError, LparbenchError, one_line, unknown
 from harness.parsing import read_content
 from harness.record.files import write_file
-from harness.record.model import Run
+from harness.record.model import Result, Run
 from harness.record.store import RECORD_NAME, load_run, parse_run
 from harness.reporting.published_markdown import render_published
-from harness.workload.files import load_suite
+from harness.workload.files import load_suite, load_workload
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "results" / "published"
 PAGE = ROOT / "docs" / "results.md"
 SUITE = "seeds"
 _LARGEST = 1 << 26  # bytes of a record
+_OF_A_FIT = ("The trees were grown by ",)  # how what a fit remarks begins, which no workload file says
 _INTRODUCTION = """# Published figures, repeated
 
 The systems of the five source documents, each fitted on the published files at its own length, under the document's
 protocol and under a clean one, next to the figure that the document gives and to the best of the baseline detectors.
-A cell is the mean over seeds ± its standard deviation. Why a figure differs stands in the last column.
+A cell is the mean over seeds ± its standard deviation. Why a figure differs stands in the last column, as the workload
+says it today.
 
 {missing}`lparbench run --suite seeds --seeds 3` fits all of them; it takes hours, and `lparbench run --resume DIR` goes
 on where it was ended. The records of the runs below are in `results/published`; their times are of a machine in use
@@ -69,7 +72,23 @@ def page(runs: Sequence[Run]) -> str:
     there = {result.workload for run in runs for result in run.results}
     missing = [name for name in load_suite(SUITE).workloads if name not in there]
     text = f"Not run at full length yet: {', '.join(missing)}.\n\n" if missing else ""
-    return _INTRODUCTION.format(missing=text) + render_published(runs)
+    return _INTRODUCTION.format(missing=text) + render_published([explained_today(run) for run in runs])
+
+
+def explained_today(run: Run) -> Run:
+    """The run with the explanations of its workloads of today: a record keeps those that they had when it ran."""
+    return replace(run, results=tuple(map(_explained, run.results)))
+
+
+def _explained(result: Result) -> Result:
+    workload = load_workload(result.workload)
+    accuracy, published = result.accuracy, result.published
+    if accuracy is not None:
+        remarks = [note for note in accuracy.notes if note.startswith(_OF_A_FIT)]
+        accuracy = replace(accuracy, notes=(*workload.notes, *remarks))
+    if published is not None and workload.published is not None:
+        published = replace(published, difference=workload.published.difference)
+    return replace(result, accuracy=accuracy, published=published)
 
 
 def keep(path: Path) -> None:

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,23 @@ def test_the_page_of_published_figures_is_of_runs_at_full_length_on_real_files()
         assert not re.search(r"(?<![\w.])/(home|root|tmp|work)/", record_text(run)), "run it in a clone below /opt"
     written = (ROOT / "docs/results.md").read_text(encoding="utf-8")
     assert written == results["page"](runs), "run: python docs/results.py"
+
+
+def test_the_page_of_published_figures_explains_them_as_the_workloads_do_today() -> None:
+    results = runpy.run_path(str(ROOT / "docs/results.py"))
+    run = next(run for run in results["records"]() if run.spec.workloads == ("tabformer-xgboost",))
+    (first, *_), fitted = run.results, "The trees were grown by hand."
+    assert first.accuracy is not None
+    assert first.published is not None
+    altered = replace(
+        first,
+        accuracy=replace(first.accuracy, notes=("Five seeds gave 0.5.", fitted)),
+        published=replace(first.published, difference="Six gave 0.6."),
+    )
+    text = results["page"]([replace(run, results=(altered,))])
+    assert [sentence in text for sentence in ("Five seeds", "Six gave", fitted)] == [False, False, True]
+    assert "windows of seven are cut from the table" in text
+    assert "One run there on the first million rows" in text
 
 
 @pytest.mark.parametrize(
