@@ -211,10 +211,12 @@ def _ready(stream: BinaryIO, size: int) -> bytes:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """What decompression and the file system raise, as one clear error."""
+    """What decompression, UTF-16 and the file system raise, as one clear error."""
     try:
         yield
     except EOFError:
         raise InputError(f"{name} is truncated: its compressed stream ends early.", remedy="Get it again.") from None
     except (lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{name} is damaged: {error}.", remedy="Get it again.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is no whole UTF-16: {error.reason}.", remedy="Get it again.") from None

@@ -102,13 +102,12 @@ def score_stream(
         InputError: a row does not fit, and that stops.
     """
     writer = _Writer(form, len(bundle.cuts) + 1)
-    skipped, flagged, undecided, first = 0, 0, 0, None
+    skipped, flagged, undecided, left_out, first = 0, 0, 0, 0, None
     by_level = np.zeros(len(bundle.cuts) + 1, dtype=np.int64)
     missing: Counter[str] = Counter()
     rare: Counter[str] = Counter()
-    left_out = 0
-    sink.write(writer.header)
     for block in rows:
+        sink.write(writer.begun())  # not before the columns of the rows are accepted
         stop = block.bad[0] if block.bad and on_error == "stop" else None
         good = len(block.lines) if stop is None else int(np.searchsorted(block.lines, stop.line))
         if good:
@@ -129,6 +128,7 @@ def score_stream(
             first = f"{block.place(block.bad[0].line)}: {block.bad[0].reason}"
         skipped += len(block.bad)
         left_out += block.left_out
+    sink.write(writer.begun())  # where there are no rows
     decided = int(by_level.sum())
     return Summary(
         decided + undecided, skipped, flagged, undecided, tuple(by_level.tolist()), first,
@@ -142,13 +142,18 @@ class _Writer:
     def __init__(self, form: Format, levels: int) -> None:
         pairs = [(label, level) for level in range(levels) for label in (0, 1)]
         if form == "csv":
-            self.header, self._line = b"score,label,level\n", "%.9g%s"
+            self._header, self._line = b"score,label,level\n", "%.9g%s"
             self._endings: Sequence[str] = [f",{label},{level}\n" for label, level in pairs]
             self._undecided = ",,\n"
         else:
-            self.header, self._line = b"", '{"score": %.9g%s'
+            self._header, self._line = b"", '{"score": %.9g%s'
             self._endings = [f', "label": {label}, "level": {level}}}\n' for label, level in pairs]
             self._undecided = '{"score": null, "label": null, "level": null}\n'
+
+    def begun(self) -> bytes:
+        """The header, once."""
+        header, self._header = self._header, b""
+        return header
 
     def lines(
         self, scores: Scores, labels: NDArray[np.bool_], levels: NDArray[np.int64], known: NDArray[np.bool_]

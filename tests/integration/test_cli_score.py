@@ -231,6 +231,18 @@ def test_the_command_stops_with_code_4_and_counts_what_it_skips(mlp: Saved, raw:
     assert b"2 skipped, the first at line 4" in skipped.stderr
 
 
+def test_nothing_is_written_before_the_columns_are_accepted(mlp: Saved, raw: pd.DataFrame) -> None:
+    lacking = text_of(raw.head(3).drop(columns="service"), header=True)
+    for shape in ({}, {"form": "jsonl"}):
+        bundle = open_bundle(mlp.directory)
+        stream, sink = open_stream(bundle, None, encoded=False), io.BytesIO()
+        rows = read_rows(io.BytesIO(lacking), "rows", stream.layout)
+        with pytest.raises(InputError, match="service"):
+            score_stream(rows, stream.score, bundle, sink, name="rows", **shape)
+        assert sink.getvalue() == b""
+    assert scored(open_bundle(mlp.directory), text_of(raw.head(0), header=True))[1] == "score,label,level\n"
+
+
 def test_an_endless_stream_ends_with_its_reader(mlp: Saved, raw: pd.DataFrame, tmp_path: Path) -> None:
     (tmp_path / "row").write_bytes(text_of(raw.head(1)))
     endless = f'< <(yes "$(cat {tmp_path}/row)") | head -n 1'

@@ -138,6 +138,8 @@ def test_damaged_compression_and_an_endless_line() -> None:
             read(whole[:-9])
         with pytest.raises(InputError, match=r"rows.csv is (truncated|damaged)"):
             read(whole[:60] + b"\xff\xff" + whole[62:])
+    with pytest.raises(InputError, match=r"rows.csv is no whole UTF-16: truncated data"):
+        read("1,a,2\n".encode("utf-16")[:-1])
     with pytest.raises(InputError, match="line 1 is longer than"):
         read(b"1" * (1 << 24) + b"11")
 
