@@ -41,6 +41,7 @@ from harness.cli.options import AMOUNT, OUTPUT, Epochs, Json, RecordJson, Rows, 
 from harness.trust import allow
 
 if TYPE_CHECKING:
+    from harness.fleet.session import LookedEntry
     from harness.record.fleet_model import Fleet
 
 fleet_app = typer.Typer(
@@ -191,6 +192,7 @@ def run(
 
     allow(trust)
     say_as(json_lines=as_json)
+    looks: list[LookedEntry] = []
     if resume is not None:
         refuse_with_resume(context, "fleet run")
         directory, design = resume, session.design_to_resume(resume)
@@ -226,11 +228,12 @@ def run(
             None if timeout is None else seconds("--timeout", timeout), scheduler=scheduler, remarks=way.remarks,
         )  # fmt: skip
         if alike:
-            require_alike(answered(completed(look_at(design.hosts, way.transport, fanout))))
+            looks = completed(look_at(design.hosts, way.transport, fanout))
+            require_alike(answered(looks))
         directory, transport = session.begin(design, out), way.transport
     try:
         with session.open_journal(directory) as journal:
-            entries = Coordinator(design, directory, journal, transport, *listeners()).work()
+            entries = Coordinator(design, directory, journal, transport, *listeners(), looks=looks).work()
         fleet = fleet_of(design, entries)
         text = fleet_text(fleet)
         write_file(directory / "report.html", render_fleet(fleet))

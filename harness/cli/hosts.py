@@ -273,10 +273,10 @@ def say_event(entry: Entry) -> None:
     typer.echo(json.dumps({"event": entry.kind, "at": now(), **event}), err=True)
 
 
-def listeners() -> tuple[Callable[[str], None]] | tuple[Callable[[str], None], Callable[[Entry], None]]:
+def listeners() -> tuple[Callable[[str], None], Callable[[Entry], None]]:
     """Of a fleet run: of its lines, or of the entries of its journal alone."""
-    return (_say_nothing, say_event) if _AS_JSON.get() else (say,)
+    return (_say_nothing, say_event) if _AS_JSON.get() else (say, _say_nothing)
 
 
-def _say_nothing(text: str) -> None:
-    """What entries say too."""
+def _say_nothing(_: object) -> None:
+    """What the other listener says."""

@@ -65,14 +65,16 @@ class Coordinator:
 
     def __init__(
         self, design: FleetDesign, directory: Path, journal: FleetJournal, transport: Transport, say: Say,
-        heard: Callable[[Entry], None] = lambda _: None,
+        heard: Callable[[Entry], None] = lambda _: None, looks: Sequence[LookedEntry] = (),
     ) -> None:  # fmt: skip
+        """``looks`` are what hosts have answered before the journal was begun; they are not asked for it again."""
         self._design = design
         self._directory = directory
         self._journal = journal
         self._transport = transport
         self._say = say
         self._heard = heard
+        self._looks = tuple(looks)
         self._hosts = {host.name: host for host in design.hosts}
 
     def work(self) -> list[Entry]:
@@ -82,9 +84,9 @@ class Coordinator:
         return self._journal.entries
 
     async def _work(self) -> None:
-        seen = answered(self._journal.of(LookedEntry))
+        seen = {*answered(self._journal.of(LookedEntry)), *(entry.host for entry in self._looks)}
         missing = [host for host in self._design.hosts if host.name not in seen]
-        for entry in await look_at(missing, self._transport, self._design.fanout):
+        for entry in (*self._looks, *await look_at(missing, self._transport, self._design.fanout)):
             self._note(entry)
         looked = answered(self._journal.of(LookedEntry))
         for entry in self._journal.of(LookedEntry):

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
+from harness.fleet.inventory import Host
 from harness.fleet.session import MeasuredEntry, read_journal
+from harness.fleet.transport import SshTransport
 from harness.record.store import load_fleet, load_run
 from tests.support import sshd
 from tests.support.sshd import Servers
@@ -22,7 +24,7 @@ from tests.support.waiting import until
 if sshd.MISSING:
     pytest.skip(sshd.MISSING, allow_module_level=True)
 
-KINDS = ("1", "2 banner", "3 huge", "4 slow")
+KINDS = ("1", "2 banner", "3 huge", "4 slow", "5 other")
 COMMAND = shlex.join([sys.executable, str(Path(sshd.__file__).with_name("fleet_host.py"))])
 
 
@@ -56,7 +58,7 @@ def test_a_check_says_what_each_host_is(servers: Servers, tmp_path: Path, capsys
     config = tmp_path / "config"
     settings = servers.config.read_text(encoding="utf-8")
     config.write_text(settings.replace(str(servers.config.parent / "known"), str(tmp_path / "known")), encoding="utf-8")
-    words = arguments(servers, "check", tmp_path, "--json", "--hosts", "-lpar4")
+    words = arguments(servers, "check", tmp_path, "--json", "--hosts", "-lpar4,-lpar5")
     words[words.index(str(servers.config))] = str(config)
     assert code_of(words) == 2
     looks = {look["host"]: look for look in json.loads(capsys.readouterr().out)}
@@ -92,6 +94,28 @@ def test_a_coordinator_that_is_killed_leaves_nothing_and_is_resumed(servers: Ser
     assert (directory / "report.html").is_file()
     assert code_of(["fleet", "report", str(directory)]) == 2
     assert code_of(["fleet", "run", "--resume", str(directory)]) == 4, "it is finished"
+
+
+def test_hosts_that_are_to_be_alike_are_asked_once(
+    servers: Servers, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two kinds, nothing is measured or left behind; of a kind, what they have answered is the first of the run."""
+    requests: list[str] = []
+    ask = SshTransport.ask
+
+    async def noted(transport: SshTransport, host: Host, request: bytes) -> bytes:
+        requests.append(f"{host.name} {'look' if json.loads(request)['spec'] is None else 'measure'}")
+        return await ask(transport, host, request)
+
+    monkeypatch.setattr(SshTransport, "ask", noted)
+    words = arguments(servers, "run", tmp_path, "nsl-kdd-mlp", "--waves", "1", "--out", str(tmp_path / "out"))
+    assert code_of([*words, "--alike", "--hosts", "lpar[1,5]"]) == 3
+    assert "differ in kernel" in capsys.readouterr().err
+    assert sorted(requests) == ["lpar1 look", "lpar5 look"]
+    assert not (tmp_path / "out").exists()
+    requests.clear()
+    assert code_of([*words, "--alike", "--hosts", "lpar[1,2]"]) == 2, "one wave decides nothing"
+    assert sorted(requests) == ["lpar1 look", "lpar1 measure", "lpar2 look", "lpar2 measure"]
 
 
 def _measured(directory: Path) -> list[str]:

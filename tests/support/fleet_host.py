@@ -2,6 +2,7 @@
 
 Everything but facts and measurement is the product's own. `LPARBENCH_TEST_HOST` is the number of the host and what it
 does wrong: "2", "2 banner", "2 huge", or "2 slow", which measures for a minute unless the file `QUICK` is there.
+"2 other" has another kernel.
 "2 tell" writes to the file `LPARBENCH_TEST_TELL` in which environment and on which CPUs it and its parent are.
 "2 timed" measures for `LPARBENCH_TEST_SECONDS`, and adds to that file when the process began, when its measurement
 began and when that ended, in seconds since the start of the system.
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 NUMBER, _, WRONG = os.environ["LPARBENCH_TEST_HOST"].partition(" ")
@@ -29,6 +31,8 @@ from harness.record.spec import RunSpec  # noqa: E402
 from tests.support import fleets  # noqa: E402
 
 FACTS = fleets.facts(int(NUMBER), NUMBER * 16)
+if WRONG == "other":
+    FACTS = replace(FACTS, kernel=replace(FACTS.kernel, release="9.9-other"))
 
 
 def measured(spec: RunSpec, *_: object, **__: object) -> Run:
