@@ -170,6 +170,18 @@ def _known_rows(workloads: Iterable[Workload], spec: RunSpec) -> dict[str, int]:
     return known
 
 
+def fewest_test_rows(
+    workloads: Sequence[Workload], spec: RunSpec, executor: Executor | None, placement: Placement, *, own_only: bool
+) -> int | None:
+    """Rows that a batch of every workload may have, as far as known after :func:`checked_by_worker`.
+
+    Args:
+        executor: of the worker; without it nothing is checked or read.
+    """
+    rows = {} if executor is None else checked_by_worker(workloads, spec, executor, placement, own_only=own_only)
+    return min([*rows.values(), *([] if spec.rows is None else [spec.rows])], default=None)
+
+
 def most_test_rows(workloads: Iterable[Workload], spec: RunSpec) -> int | None:
     """Test rows that each of the workloads has at most, as far as that is known without reading them."""
     directory = None if spec.data_dir is None else Path(spec.data_dir)

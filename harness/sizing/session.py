@@ -31,7 +31,7 @@ from harness.runs.engine import Engine, Progress
 from harness.runs.fingerprint import check_same_machine
 from harness.runs.journal import Journal, Measurement, SessionEntry, open_journal, read_journal
 from harness.runs.machine import any_core
-from harness.runs.preflight import checked_by_worker
+from harness.runs.preflight import fewest_test_rows
 from harness.runs.schedule import Configuration, block_of
 from harness.runs.stopping import duration
 from harness.serving.arrival_trace import trace_content
@@ -97,18 +97,17 @@ def begin(
         )
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, 0.0, {}))
     design = replace(design, identity=design.identity.replace("-sweep-", "-size-"))
-    if executor is not None:
-        checked_by_worker(design.workloads, spec, executor, any_core(sysroot or SysRoot()), own_only=True)
+    core, server = any_core(sysroot or SysRoot()), bound is not None  # else batches have to be filled by the test rows
+    rows = fewest_test_rows(design.workloads, spec, executor, core, own_only=server)
     facts, bounds = machine(sysroot)
     if (emulator := facts.emulation.refuses) is not None:
         raise MeasurementError(
-            f"This machine is emulated ({emulator}): times mean nothing.",
-            remedy="Measure on a real one.",
+            f"This machine is emulated ({emulator}): times mean nothing.", remedy="Measure on a real one."
         )
     node = _node(bounds, wanted.node)
     if wanted.http:
         wanted = _over_http(wanted, bounds.cores[node])
-    configurations, skipped = _configurations(design.workloads[0], spec, wanted, bounds, node)
+    configurations, skipped = _configurations(design.workloads[0], spec, wanted, bounds, node, rows)
     if not configurations:
         raise InputError(f"None of the settings can run here: {'; '.join(skipped)}.", remedy="See: lparbench probe")
     check_writable(out)
@@ -369,10 +368,10 @@ def _node(bounds: Bounds, asked: int | None) -> int | None:
 
 
 def _configurations(
-    workload: Workload, spec: RunSpec, wanted: Wanted, bounds: Bounds, node: int | None
+    workload: Workload, spec: RunSpec, wanted: Wanted, bounds: Bounds, node: int | None, rows: int | None
 ) -> tuple[tuple[Configuration, ...], dict[str, int]]:
     """Every core count, SMT level and layout that can run; a level is all threads of a core that are online."""
-    server = wanted.question.p99_s is not None
+    server, largest = wanted.question.p99_s is not None, max(workload.inference.batch_sizes)
     capacity: Scenario = "http" if wanted.http else "server"
     levels = [1 << power for power in range(bounds.threads.bit_length())]
     chosen: dict[Configuration, None] = {}
@@ -387,7 +386,7 @@ def _configurations(
                     threads_per_core=(level,),
                     cores=(cores,),
                     locations=(Location(node),),
-                    batch_sizes=(1,) if server else (max(workload.inference.batch_sizes),),
+                    batch_sizes=(1,) if server else (min(largest, rows or largest),),
                     backends=(backend_of(workload, spec),),
                     dtypes=(spec.dtypes or ("float32",))[:1],
                     instances=(instances_of(layout, cores, level),),

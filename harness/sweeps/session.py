@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from harness.runs.engine import Progress
 from harness.runs.forecast import closing_s, no_survey, sweep_too_small, sweep_within_budget
 from harness.runs.journal import Journal, Measurement, open_journal, read_journal
 from harness.runs.machine import any_core
-from harness.runs.preflight import checked_by_worker, most_test_rows
+from harness.runs.preflight import fewest_test_rows, most_test_rows
 from harness.runs.schedule import Configuration
 from harness.runs.stopping import duration
 from harness.sweeps.result import sweep_record
@@ -70,10 +70,7 @@ def begin(
     facts, bounds = machine(cross_checked=not no_survey(spec))
     (scenario,) = spec.scenarios or ("offline",)
     _possible(_factors(design.workloads, bounds, levels, spec.rows), bounds, scenario)  # before any file is read
-    checked: Mapping[str, int] = {}
-    if executor is not None:
-        checked = checked_by_worker(design.workloads, spec, executor, any_core(SysRoot()), own_only=False)
-    rows = min([*checked.values(), *([] if spec.rows is None else [spec.rows])], default=None)
+    rows = fewest_test_rows(design.workloads, spec, executor, any_core(SysRoot()), own_only=False)
     _check_batches(levels, rows)
     factors = _factors(design.workloads, bounds, levels, rows)
     if scenario != "offline":

@@ -24,6 +24,7 @@ from harness.record.store import SIZE_NAME, encode, load_size, size_text
 from harness.reporting.size_html import render_size
 from harness.reporting.size_view import view_of
 from harness.runs import run as runs
+from harness.runs.design import read_design
 from harness.sizing import session
 from harness.sizing.assemble import answered
 from harness.sizing.session import Wanted
@@ -285,6 +286,17 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(InputError, match=message):
         session.begin(SPEC, wanted, ("lparbench",), tmp_path / "out", sysroot=twelve)
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(None, 4096), (2000, 2000)])
+def test_throughput_is_that_of_batches_that_the_test_rows_fill(
+    tmp_path: Path, twelve: SysRoot, rows: int | None, batch: int
+) -> None:
+    wanted = Wanted(SizeQuestion(10.0, None), (), cores=(1,))
+    directory = session.begin(replace(SPEC, rows=rows), wanted, ("lparbench",), tmp_path / "out", sysroot=twelve)
+    grid = read_design(directory).grid
+    assert grid is not None
+    assert {each.batch_sizes for each in grid.configurations} == {(batch,)}
 
 
 def test_another_machine_is_refused(tmp_path: Path, twelve: SysRoot) -> None:
