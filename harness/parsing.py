@@ -149,7 +149,8 @@ def read_content(path: Path, most: int) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.", remedy="Check the path.") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}.", remedy="Check its permissions.") from error
+        remedy = "A file is expected." if isinstance(error, IsADirectoryError) else "Check its permissions."
+        raise InputError(f"{path}: cannot be read: {error.strerror}.", remedy=remedy) from error
     if silent:
         raise InputError(f"{path}: a pipe that nothing comes from.", remedy="Start what writes to it first.")
     if len(content) > most:

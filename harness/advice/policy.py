@@ -22,7 +22,7 @@ from pathlib import Path
 from harness.advice.finding import Report, Severity
 from harness.advice.rules import Rule
 from harness.decode import decode, decode_toml_file
-from harness.errors import ExitCode, unknown
+from harness.errors import ExitCode, InputError, unknown
 
 _SEVERITY, _IGNORE = "severity", "ignore"
 
@@ -62,9 +62,15 @@ def load_policy(path: Path, rules: Sequence[Rule]) -> Policy:
     """A policy file over ``rules``.
 
     Raises:
-        InputError: not TOML, or an unknown rule, key or severity; names file and key, and the likeliest name.
+        InputError: not TOML, an unknown rule, key or severity, or nothing that decides; names file and key, and the
+            likeliest name.
     """
     file = decode_toml_file(_File, path)
+    if not file.rules and file.fail_on is None:
+        raise InputError(
+            f"{path}: no rule and no fail_on in there, so that it admits every machine.",
+            remedy="Name a rule: [rules.affinity-score]. See: lparbench doctor --rules",
+        )
     known = {rule.id: rule for rule in rules}
     ignored = set()
     for name, table in file.rules.items():

@@ -226,5 +226,5 @@ def _recognised(spec: DatasetSpec, plain: str, sha256: str) -> tuple[DataFile, S
                 f"{plain} is not the published file of {spec.name}: sha256 {sha256}, {file.sha256} expected.",
                 remedy="To use it anyway, put it into ./data yourself; results will then say it is not verified.",
             )
-    names = ", ".join(file.name for file in spec.files)
+    names = ", ".join(dict.fromkeys(file.name for file in spec.files))
     raise InputError(f"{plain} is no file of {spec.name}.", remedy=f"Its files are: {names}.")

@@ -161,6 +161,9 @@ def read_baselines(path: Path, words: Words = COMMAND_LINE) -> tuple[Baseline, .
     try:
         document = decode(dict[str, object], read_json(path), str(path))
         content = {key: value for key, value in document.items() if key != DIGEST}
+        if "run_id" in content:
+            remedy = f"Make a baseline of it, under another name: {words.write}"
+            raise InputError(f"{path} is the record of a run.")
         file = decode(_File, content, str(path))
         baselines = tuple(_baseline(machine, f"{path}: machines[{at}]") for at, machine in enumerate(file.machines))
         check_digest(document)  # last: what else is wrong tells more

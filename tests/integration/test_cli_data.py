@@ -143,8 +143,9 @@ def test_import_refuses_a_known_name_with_other_content_and_strangers(tmp_path: 
     with pytest.raises(CheckFailedError, match=r"KDDTrain\+\.txt is not the published file of nsl-kdd"):
         _run("import", "nsl-kdd", "KDDTrain+.txt")
     (tmp_path / "other.txt").write_bytes(TRAIN)
-    with pytest.raises(InputError, match=r"other\.txt is no file of nsl-kdd"):
+    with pytest.raises(InputError, match=r"other\.txt is no file of nsl-kdd") as error:
         _run("import", "nsl-kdd", "other.txt")
+    assert str(error.value.remedy).count(" KDDTest+.txt") == 1
     with pytest.raises(InputError, match=r"nowhere\.txt cannot be read"):
         _run("import", "nsl-kdd", "nowhere.txt")
     with pytest.raises(InputError, match="read where it lies"):

@@ -122,6 +122,7 @@ _SCORE = "[rules.affinity-score]\nleast_score = "
         ("fail_on = 'hihg'\n", "fail_on is 'hihg' (str); expected one of"),
         ("rules = 3\n", "rules is 3 (int); expected"),
         ("[rules.steal\n", "not TOML"),
+        ("", "no rule and no fail_on in there, so that it admits every machine"),
         ("rules:\n  steal:\n", "line 1: this is YAML, and TOML is expected"),
     ],
 )

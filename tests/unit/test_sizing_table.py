@@ -54,8 +54,9 @@ def test_what_is_no_such_table(tmp_path: Path, text: str | bytes, message: str) 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(InputError, match=r"no such file|cannot be read: Is a directory"):
+        with pytest.raises(InputError, match=r"no such file|cannot be read: Is a directory") as error:
             read_table(path)
+        assert error.value.remedy in ("Check the path.", "A file is expected.")
 
 
 @pytest.mark.parametrize(
