@@ -33,16 +33,17 @@ def load(path: StrPath) -> Run | Sweep:
     """Read a record, checked against its schema and its digest; of a sweep that is not finished, what there is.
 
     Args:
-        path: a run or sweep directory, or the ``run.json`` or ``sweep.json`` in it.
+        path: a run or sweep directory, the ``run.json`` or ``sweep.json`` in it, or ``ARCHIVE#RECORD``.
 
     Raises:
         InputError: there is no such file, or it is damaged or of another schema.
     """
+    from harness.record.archived import archived
     from harness.record.store import load_run
     from harness.sweeps.result import is_sweep, stored_sweep
 
-    file = Path(path)
-    return stored_sweep(file) if is_sweep(file) else load_run(file)
+    with archived([Path(path)]) as (file,):
+        return stored_sweep(file) if is_sweep(file) else load_run(file)
 
 
 def run(spec: RunSpec) -> Run:
@@ -72,7 +73,7 @@ def compare_runs(
     """Compare runs with a baseline, all comparisons forming one family; estimates are made from the raw samples.
 
     Args:
-        baseline: a record, its path, or files of pytest-benchmark.
+        baseline: a record, its path, ``ARCHIVE#RECORD``, or files of pytest-benchmark.
         others: at least one, of the same kinds.
         margin: relative change of a time that matters.
         accuracy_margin: absolute change of an accuracy metric that matters.
@@ -85,7 +86,11 @@ def compare_runs(
     from harness.compare.compare import compare
     from harness.compare.inputs import load_side
     from harness.compare.observations import side_of
+    from harness.record.archived import archived
     from harness.record.model import Run
 
-    sides = [side_of(run) if isinstance(run, Run) else load_side(Path(run)) for run in (baseline, *others)]
+    given = (baseline, *others)
+    with archived([Path(side) for side in given if not isinstance(side, Run)]) as paths:
+        read = map(load_side, paths)
+        sides = [side_of(side) if isinstance(side, Run) else next(read) for side in given]
     return compare(sides, margin=margin, accuracy_margin=accuracy_margin, allowed=allowed)

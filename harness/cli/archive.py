@@ -55,7 +55,8 @@ _Until = Annotated[str | None, typer.Option(metavar="DATE", help="Created before
 def add(
     archive: _Store,
     records: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Records, their directories, or folders of those.")
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Records, their directories, folders of those, or ARCHIVE#RECORD."),
     ],
     as_json: Json = False,
 ) -> None:
@@ -68,10 +69,11 @@ def add(
     from harness.compare.archived_sides import KIND, side_text
     from harness.decode import encode
     from harness.record.archive import opened
+    from harness.record.archived import archived
     from harness.wording import plural
 
-    with opened(archive, new=True) as store:
-        added, present = store.add(records, keeping=(KIND, side_text))
+    with archived(records) as paths, opened(archive, new=True) as store:
+        added, present = store.add(paths, keeping=(KIND, side_text))
     if as_json:
         typer.echo(json.dumps({"added": [encode(entry) for entry in added], "present": present}, indent=2))
     else:

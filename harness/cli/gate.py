@@ -198,7 +198,7 @@ def gate(
     limit = None if margin is None else share("--margin", margin)
     with archived(runs) as paths:
         if aa:
-            _self_check(baseline, paths, limit, blocks, out, as_json=as_json)
+            _self_check(baseline, paths, limit, blocks, out, keep=paths == runs, as_json=as_json)
         elif update:
             _update(baseline, paths, blocks, accept, machine, as_json=as_json)
         else:
@@ -272,7 +272,7 @@ def _update(
 
 
 def _self_check(
-    baseline: Path, runs: list[Path], margin: float | None, blocks: int | None, out: Path, *, as_json: bool
+    baseline: Path, runs: list[Path], margin: float | None, blocks: int | None, out: Path, *, keep: bool, as_json: bool
 ) -> None:
     from harness.cli.outputs import name_left_out
     from harness.gates.files import check_machine, check_run
@@ -285,7 +285,10 @@ def _self_check(
         raise InputError("--aa takes one --candidate.", remedy="A run is compared with itself.")
     if runs:
         checked = check_run(runs[0], margin)
-        keep_in_record(checked, runs[0])
+        if keep:
+            keep_in_record(checked, runs[0])
+        else:
+            typer.echo("The noise floor is not kept: a record of an archive stays as it is.", err=True)
     else:
         check_writable(out)
         with _measuring(quiet=as_json) as measure:

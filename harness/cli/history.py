@@ -15,7 +15,10 @@ from harness.cli.shares import share
 def history(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[DIR]...", help="Folders with runs, at any depth. Default: results/runs."),
+        typer.Argument(
+            metavar="[DIR]...",
+            help="Folders with runs, at any depth, an archive, or ARCHIVE#RECORD. Default: results/runs.",
+        ),
     ] = None,
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Step that matters.")] = "3%",
     baseline: Annotated[
@@ -57,6 +60,7 @@ def history(
     from harness.compare.history import history_exit_code
     from harness.compare.labels import load_runs
     from harness.gates.baseline_file import accepted_steps
+    from harness.record.archived import archived
     from harness.record.files import write_output
     from harness.reporting.comparison_json import history_json
     from harness.reporting.comparison_terminal import print_history
@@ -64,11 +68,10 @@ def history(
 
     piped = shares_standard_output(html, as_json=as_json)
     folders = runs or [Path("results/runs")]
-    histories = steps_of(
-        load_runs(folders, label or ()),
-        margin=share("--margin", margin),
-        accepted=accepted_steps(baseline or []),
-    )
+    limit = share("--margin", margin)
+    with archived(folders, whole=True) as paths:
+        sides = load_runs(paths, label or ())
+    histories = steps_of(sides, margin=limit, accepted=accepted_steps(baseline or []))
     if html is not None:
         write_output(html, render_history(histories), inputs=folders)
     if piped:

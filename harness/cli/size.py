@@ -56,7 +56,7 @@ def size(
         str | None,
         typer.Argument(
             metavar="WORKLOAD|RUN|BUNDLE|module:Class",
-            help="A workload by name or .toml file, a class, the directory of a run, or a model bundle.",
+            help="A workload by name or .toml file, a class, the directory of a run (or ARCHIVE#RECORD), or a bundle.",
             show_default=False,
             autocompletion=completion.workloads,
         ),

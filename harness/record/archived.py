@@ -18,19 +18,23 @@ _NAMED = 3  # records that an error names
 
 
 @contextmanager
-def archived(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def archived(paths: Sequence[Path], *, whole: bool = False) -> Iterator[list[Path]]:
     """The paths, in which ``ARCHIVE#RECORD`` is the directory of that record, there for the time being.
 
     Errors that are raised meanwhile name what was given.
 
     Args:
         paths: files, directories, and records of archives, by their name or the beginning of their digest.
+        whole: an archive without a record stays what it is, for those who read all of it.
 
     Raises:
         InputError: an archive is given without a record, or has no such record or several.
     """
     with scratch("archived") as folder:
-        written = [_written(path, folder / str(at) / _shown(path)) for at, path in enumerate(paths)]
+        written = [
+            path if whole and is_archive(path) else _written(path, folder / str(at) / _shown(path))
+            for at, path in enumerate(paths)
+        ]
         try:
             yield written
         except LparbenchError as error:  # by the names that the user knows

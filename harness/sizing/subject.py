@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.detectors.opening import fastest, fastest_backend
 from harness.detectors.registry import possible_backends
 from harness.errors import InputError
+from harness.record.archived import MARK, archived
 from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME, load_run
 from harness.runs.design import require_trusted
@@ -19,13 +20,16 @@ def spec_of(name: str, asked: RunSpec) -> RunSpec:
     """The spec of a sizing.
 
     Args:
-        name: a workload, ``module:Class``, the directory or record of a run, or a model bundle.
+        name: a workload, ``module:Class``, the directory or record of a run, ``ARCHIVE#RECORD``, or a model bundle.
         asked: what the command line says; what it leaves open is the run's.
 
     Raises:
         InputError: the directory is no run, or a run of several workloads.
     """
     path = Path(name)
+    if MARK in name and not path.exists() and "(" not in name:  # which arguments of a class have
+        with archived([path]) as (record,):
+            return spec_of(str(record), asked)
     if not path.is_dir() and path.name != RECORD_NAME:
         return replace(asked, workloads=(name,))
     if path.is_dir() and is_bundle(path):

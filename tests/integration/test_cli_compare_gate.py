@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from harness.cli import compare, export, gate, history
 from harness.errors import EnvironmentMismatchError, InputError, LparbenchError, MeasurementError
 from harness.gates.remeasure import repeated
+from harness.record.archive import opened
 from harness.record.model import NoiseFloor, Run, Validity, Verdict
 from harness.record.spec import RunSpec
 from harness.record.store import load_run, write_run
@@ -239,6 +240,10 @@ def test_aa_tells_the_noise_of_this_machine(baseline: Path, tmp_path: Path, monk
     kept = load_run(one).tool.noise_floor
     assert kept == NoiseFloor(max(row["noise_floor"] for row in document["results"]), 6)
     assert "not measured: it takes a run against itself" not in (one / "report.html").read_text()
+    with opened(str(tmp_path / "team.sqlite"), new=True) as archive:
+        archive.add([one])
+    result = call("gate", baseline, "--aa", "--candidate", f"{tmp_path}/team.sqlite#{load_run(one).run_id}")
+    assert "The noise floor is not kept: a record of an archive stays as it is." in result.stderr
 
 
 def test_aa_keeps_the_run_it_measures_with_its_floor(
@@ -268,6 +273,14 @@ def test_wrong_use_of_the_gate_is_told(baseline: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError):
             call(*arguments)
+
+
+def test_a_record_given_as_baseline_is_called_a_record(tmp_path: Path) -> None:
+    record = stored(tmp_path, "one", seed=3) / "run.json"
+    for arguments in (("gate", record), ("gate", record, "--update", "--candidate", record)):
+        with pytest.raises(InputError, match=r"run\.json is the record of a run") as error:
+            call(*arguments)
+        assert "under another name" in str(error.value.remedy)
 
 
 def test_what_is_not_valid_becomes_no_baseline_and_keeps_the_old_one(baseline: Path, tmp_path: Path) -> None:

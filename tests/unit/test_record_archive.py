@@ -22,6 +22,7 @@ from support.sweeps import power_sweep
 from test_sizing_session import ask, law, machine, sized
 from typer.testing import CliRunner
 
+from harness import compare_runs, load
 from harness.cli.main import app
 from harness.compare import archived_sides
 from harness.compare.archived_sides import sides
@@ -33,6 +34,7 @@ from harness.record.archive_entry import partition_of
 from harness.record.archived import archived
 from harness.record.codec import digest_of, to_json
 from harness.record.fleet_model import FleetRecord
+from harness.record.spec import RunSpec
 from harness.record.store import (
     SIZE_NAME,
     SWEEP_NAME,
@@ -45,6 +47,7 @@ from harness.record.store import (
     write_run,
 )
 from harness.reporting import site
+from harness.sizing.subject import spec_of
 
 DAYS = ("2026-08-01", "2026-08-02", "2026-08-03")
 
@@ -355,6 +358,19 @@ def test_a_gate_takes_its_candidates_from_an_archive(archive: Path, team: Path, 
     assert answers[0][0] == ExitCode.GOOD
     with pytest.raises(InputError, match="baseline"):
         lparbench("gate", f"{archive}#run-1", "--candidate", f"{archive}#run-2")
+
+
+def test_whatever_reads_records_takes_those_of_an_archive(archive: Path, team: Path, tmp_path: Path) -> None:
+    runs, named = ([f"{place}run-{number}" for number in (1, 2)] for place in (f"{team / 'runs'}/", f"{archive}#"))
+    assert [load(run) for run in named] == [load(run) for run in runs]
+    assert compare_runs(*named).verdicts == compare_runs(load(runs[0]), runs[1]).verdicts
+    assert lparbench("history", *named) == lparbench("history", *runs)
+    with pytest.raises(InputError, match=r"team\.sqlite#run-1: a run of 2 workloads"):
+        spec_of(named[0], RunSpec(()))
+    copy = tmp_path / "copy.sqlite"
+    assert lparbench("archive", "add", copy, *named, runs[0])[1] == "2 records taken in, 1 there already.\n"
+    with opened(str(copy)) as store:
+        assert [entry.id for entry in store.entries(Query())] == ["run-1", "run-2"]
 
 
 @pytest.mark.parametrize(
