@@ -86,8 +86,7 @@ class App:
         self.history = History(self.total())
         documents, protocol = Documents(model), OpenInference(model)
         self._documents = documents
-        path = f"/v2/models/{model.name}"
-        versioned = f"{path}/versions/{model.version}"
+        path, versioned = model.path, f"{model.path}/versions/{model.version}"
         self._open: dict[tuple[str, str], Handler] = {
             ("GET", "/v2/health/live"): lambda _: _LIVE,
             ("GET", "/v2/health/ready"): lambda _: self._ready(),
@@ -202,7 +201,7 @@ class App:
         methods = self._methods.get(path)
         if methods is None:
             return HttpError(404, f"no such path; there are: {', '.join(sorted(self._methods))}")
-        allowed = ", ".join(sorted(methods))
+        allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
         return HttpError(405, f"{path} takes {allowed}", (("Allow", allowed),))
 
     def describe(self) -> dict[str, Any]:
@@ -291,7 +290,7 @@ class App:
         return self.metrics if self.others is None else self.others.total(self.metrics)
 
 
-_REASONS = {401: "auth", 413: "size", 429: "quota", 431: "size"}
+_REASONS = {401: "auth", 413: "size", 414: "size", 429: "quota", 431: "size"}
 
 
 def is_work(method: str) -> bool:

@@ -45,7 +45,7 @@ class Documents:
     def _row(self, body: bytes) -> Checked:
         encoder = self._encoder
         if encoder is None:
-            raise HttpError(400, "this model takes encoded rows: POST /v2/models/" + self._model.name + "/infer")
+            raise HttpError(400, f"this model takes encoded rows: POST {self._model.path}/infer")
         features = parse_object(body).get("features")
         wanted = len(encoder.columns)
         if not isinstance(features, list) or len(features) != wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,11 @@ class Takes(Protocol):
 
     def rows_together(self) -> int:
         """How many of such rows are best given at a time."""
+
+
+def path_part(name: str | bytes) -> str:
+    """A name between two slashes of a path, its characters encoded as few as may be (RFC 3986, 3.3)."""
+    return quote(name, safe="!$&'()*+,;=:@")
 
 
 class HttpError(Exception):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
-from harness.serving.exchange import HttpError, Request, RowRoute
+from harness.serving.exchange import HttpError, Request, RowRoute, path_part
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _START = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/(\d)\.(\d)\r\n")
@@ -144,7 +145,7 @@ class Parser:
             end = buffer.find(_END)
             if end < 0 or end + 4 > self._limits.head:
                 if len(buffer) > self._limits.head or end >= 0:
-                    raise HttpError(431, f"the header is longer than {self._limits.head} bytes")
+                    raise _too_long(buffer, self._limits.head)
                 if buffer:
                     _check_beginning(buffer)
                 return None
@@ -198,6 +199,12 @@ def read_head(text: bytes, limits: Limits) -> Head:
     return Head(method, _path(start[2]), headers, _keeps(headers, newer), _length(headers, method, limits), text)
 
 
+def _too_long(buffer: bytearray, most: int) -> HttpError:
+    if buffer.find(b"\r\n", 0, most) < 0:
+        return HttpError(414, f"the request line is longer than {most} bytes")
+    return HttpError(431, f"the header is longer than {most} bytes")
+
+
 def _keeps(headers: dict[str, str], newer: bool) -> bool:
     options = {option.strip() for option in headers.get("connection", "").lower().split(",")}
     return newer and "close" not in options
@@ -230,7 +237,8 @@ def _path(target: bytes) -> str:
         if not separator or scheme.lower() not in ("http", "https"):
             raise HttpError(400, "the target is not a path")
         text = "/" + rest.partition("/")[2]
-    return text.partition("?")[0].partition("#")[0]
+    path = text.partition("?")[0].partition("#")[0]
+    return "/".join(path_part(unquote_to_bytes(part)) for part in path.split("/"))  # of all ways to write it, ours
 
 
 def _check_beginning(buffer: bytearray) -> None:

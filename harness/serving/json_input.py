@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +14,9 @@ try:
 except ImportError:  # as on Power without a compiler for it
     _quick = None
 
+DEEPEST = 8  # lists and objects, one in the other
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 PARSER = "json" if _quick is None else "orjson"
 
 
@@ -31,10 +34,13 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """
     try:
         value = _parsed(body)
+        deep = _may_be_deep(body) and _is_deep(value)
     except RecursionError:
-        raise HttpError(400, "the body is nested too deeply") from None
+        deep = True
     except ValueError as error:
         raise HttpError(400, f"the body is not JSON: {_problem(error)}") from None
+    if deep:
+        raise HttpError(400, f"the body is nested too deeply: at most {DEEPEST} levels are taken")
     if not isinstance(value, dict):
         raise field_error("$", "an object", value)
     return value
@@ -63,13 +69,54 @@ def _parsed(body: bytes) -> Any:
         except ValueError:
             pass
     value = _DECODE(body.decode("utf-8"))
+    if (b"NaN" in body or b"Infinity" in body) and (constant := _constant(value)) is not None:
+        path, name = constant
+        raise HttpError(400, f"{path.removeprefix('.') or '$'}: expected a number, not {name}, which is not JSON")
     if b"\\u" in body:
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could not be sent back
     return value
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not JSON")
+def _may_be_deep(body: bytes) -> bool:
+    """Whether a body may be nested more deeply than is taken: brackets in its texts count as well."""
+    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+        return False
+    brackets = body.translate(_ALIKE, _NO_BRACKETS)
+    for _ in range(DEEPEST):  # each time the innermost go
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value] if isinstance(value, (list, dict)) else []
+    for _ in range(DEEPEST):
+        level = [part for each in level for _, part in _items(each) if isinstance(part, (list, dict))]
+    return bool(level)
+
+
+def _items(value: Any) -> Iterable[tuple[str | int, Any]]:
+    match value:
+        case dict():
+            return value.items()
+        case list():
+            return enumerate(value)
+    return ()
+
+
+class _Constant(str):
+    """What Python writes for a number that JSON has not: NaN, Infinity, -Infinity."""
+
+    __slots__ = ()
+
+
+def _constant(value: Any) -> tuple[str, _Constant] | None:
+    """Path within a value, and name, of the first number that JSON has not."""
+    if isinstance(value, _Constant):
+        return "", value
+    for key, part in _items(value):
+        if isinstance(part, (list, dict, _Constant)) and (inner := _constant(part)) is not None:
+            return (f".{key}" if isinstance(value, dict) else f"[{key}]") + inner[0], inner[1]
+    return None
 
 
 def _problem(error: ValueError) -> str:
@@ -81,7 +128,7 @@ def _problem(error: ValueError) -> str:
         case json.JSONDecodeError():
             return f"{error.msg} at character {error.pos}"
         case _:
-            return str(error) if "is not JSON" in str(error) else "a number has too many digits"
+            return "a number has too many digits"
 
 
-_DECODE = json.JSONDecoder(parse_constant=_refuse).decode
+_DECODE = json.JSONDecoder(parse_constant=_Constant).decode

@@ -14,7 +14,7 @@ from harness.datasets.card_rows import CardEncoder
 from harness.datasets.gaps import Absent
 from harness.detectors.opening import fastest_backend, open_saved
 from harness.scoring.bundle import Bundle, open_bundle
-from harness.serving.exchange import Checked, Rows, Scores
+from harness.serving.exchange import Checked, Rows, Scores, path_part
 from harness.serving.features import RowEncoder
 from harness.serving.levels import DEFAULT, NONE, Levels
 
@@ -54,6 +54,7 @@ class ServedModel:
         manifest = bundle.manifest
         self.name = manifest.provenance.workload
         self.version = "1"
+        self.path = f"/v2/models/{path_part(self.name)}"
         self.steps = manifest.steps
         self.features = manifest.features
         self.backend, self.threads = backend or fastest_backend(bundle), threads

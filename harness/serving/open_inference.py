@@ -106,7 +106,7 @@ class OpenInference:
             rows = values.astype(np.float32).reshape(given)
         if not np.isfinite(rows).all():
             index = int(np.flatnonzero(~np.isfinite(rows))[0])
-            raise HttpError(400, f"{path}.data[{index}]: a number does not fit FP32")
+            raise HttpError(400, f"{_place(tensor, path, index)}: a number does not fit FP32")
         return rows
 
     def _raw(self, tensors: dict[str, tuple[str, dict[str, Any]]]) -> list[Checked]:
@@ -220,18 +220,35 @@ def _flat(tensor: dict[str, Any], path: str, shape: tuple[int, ...]) -> list[Any
     Raises:
         HttpError: they are not as many as the shape says.
     """
-    data = take(tensor, "data", list, "a list", path)
+    data, lists = take(tensor, "data", list, "a list", path), []
     for _ in range(len(shape) - 1):
         if not data or not isinstance(data[0], list):
             break
         if not all(isinstance(part, list) for part in data):
             raise HttpError(400, f"{path}.data: lists and values are mixed")
+        lists.append([len(part) for part in data])
         data = [value for part in data for value in part]
     if len(data) != math.prod(shape):
         raise HttpError(
             400, f"{path}.data holds {plural(len(data), 'value')}; the shape {list(shape)} takes {math.prod(shape)}"
         )
+    for level, lengths in enumerate(lists, 1):
+        length = shape[level] if level < len(lists) else math.prod(shape[level:])
+        if lengths != [length] * math.prod(shape[:level]):  # values of a row would be taken for those of another
+            raise HttpError(400, f"{path}.data: its lists do not have the shape {list(shape)}")
     return list(data)
+
+
+def _place(tensor: dict[str, Any], path: str, index: int) -> str:
+    """The JSON path of a value that `_flat` gave."""
+    where, data = f"{path}.data", tensor["data"]
+    for level in range(1, len(tensor["shape"])):
+        if not isinstance(data[0], list):
+            break
+        nested = level < len(tensor["shape"]) - 1 and data[0] and isinstance(data[0][0], list)
+        place, index = divmod(index, math.prod(tensor["shape"][level:]) if nested else len(data[0]))
+        where, data = f"{where}[{place}]", data[place]
+    return f"{where}[{index}]"
 
 
 def _floats(
@@ -243,16 +260,16 @@ def _floats(
         data = [math.nan if value is None else value for value in data]
     if not {type(value) for value in data} <= {int, float}:
         index = next(i for i, value in enumerate(data) if type(value) not in (int, float))
-        raise field_error(f"{path}.data[{index}]", "a number", data[index])
+        raise field_error(_place(tensor, path, index), "a number", data[index])
     try:
         values = np.array(data, dtype=np.float64)
     except OverflowError:
         raise HttpError(400, f"{path}.data: a number does not fit FP64") from None
     if np.isinf(values).any():
         index = int(np.flatnonzero(np.isinf(values))[0])
-        raise HttpError(400, f"{path}.data[{index}]: a number does not fit FP64")
+        raise HttpError(400, f"{_place(tensor, path, index)}: a number does not fit FP64")
     if (wrong := _outside(np.nan_to_num(values), kind)) is not None:
-        raise field_error(f"{path}.data[{wrong}]", f"a number of {kind}", data[wrong])
+        raise field_error(_place(tensor, path, wrong), f"a number of {kind}", data[wrong])
     return values
 
 

@@ -42,7 +42,7 @@ def about(app: App, method: str, path: str) -> str:
     """A route in a few words."""
     if path == "/predict" and app.fraud is not None:
         return "scores of windows of transactions, which no card's state depends on"
-    model = f"/v2/models/{app.model.name}"
+    model = app.model.path
     rest = path.removeprefix(model).removeprefix(f"/versions/{app.model.version}")
     return _ABOUT_MODEL[rest] if path.startswith(model) else _ABOUT.get(path, f"{method} {path}")
 

@@ -161,6 +161,23 @@ def test_a_wrong_tensor_is_named_by_its_path(app: App, model: ServedModel, input
     assert answer["error"].startswith(message)
 
 
+def test_rows_given_as_lists_are_of_the_shape_and_their_values_named_as_in_the_request(
+    app: App, model: ServedModel
+) -> None:
+    width = len(model.features)
+
+    def error(first: list[Any], second: list[Any]) -> str:
+        inputs = [tensor(width, shape=[2, width], data=[first, second])]
+        status, answer = ask(app, "POST", f"/v2/models/{model.name}/infer", {"inputs": inputs})
+        assert status == 400
+        return str(answer["error"])
+
+    zeros = [0] * width
+    assert error(zeros, ["x", *zeros[1:]]).startswith("inputs[0].data[1][0]: expected a number")
+    assert error([*zeros[1:], 1e300], zeros).startswith(f"inputs[0].data[0][{width - 1}]: a number does not fit FP32")
+    assert error(zeros[1:], [0, *zeros]).startswith("inputs[0].data: its lists do not have the shape")
+
+
 @pytest.mark.parametrize("value", ["x", True, None, [1]])
 def test_a_value_that_is_no_number_is_named(app: App, model: ServedModel, value: Any) -> None:
     data = [0.0] * len(model.features)
@@ -174,6 +191,8 @@ def test_unknown_paths_and_methods_are_told_what_there_is(app: App) -> None:
     assert ask(app, "GET", "/nothing")[0] == 404
     status, answer = ask(app, "GET", "/predict")
     assert (status, answer["error"]) == (405, "/predict takes POST")
+    status, answer = ask(app, "POST", "/health", {})
+    assert (status, answer["error"]) == (405, "/health takes GET, HEAD")
 
 
 def test_a_token_guards_all_but_health(model: ServedModel) -> None:

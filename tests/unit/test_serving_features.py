@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,10 +117,13 @@ def test_a_category_written_as_a_number_is_that_category() -> None:
     [
         (b"", "the body is not JSON"),
         (b"\xff", "the body is not JSON: it is not UTF-8"),
-        (b'{"a": NaN}', "the body is not JSON: NaN is not JSON"),
-        (b'{"a": -Infinity}', "the body is not JSON: -Infinity is not JSON"),
+        (b'{"a": [1, {"b c": [0, NaN]}]}', "a[1].b c[1]: expected a number, not NaN"),
+        (b'{"a": "NaN", "b": -Infinity}', "b: expected a number, not -Infinity"),
+        (b"NaN", "$: expected a number, not NaN"),
         (b"[1]", "$: expected an object, not [1]"),
         (b"[" * 100_000, "the body is nested too deeply"),
+        (b'{"a": ' + b"[" * 8 + b"]" * 8 + b"}", "the body is nested too deeply"),
+        (b'{"a": "]]]]]]]]", "b": ' + b'{"a":' * 8 + b"1" + b"}" * 9, "the body is nested too deeply"),
         (b'{"a": ' + b"1" * 5000 + b"}", "the body is not JSON: a number has too many digits"),
     ],
 )
@@ -127,3 +132,8 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes, message: str) -> 
         parse_object(body)
     assert error.value.status == 400
     assert error.value.message.startswith(message)
+
+
+def test_lists_within_lists_are_taken_to_a_bound_and_brackets_of_texts_are_none() -> None:
+    deepest = {"a": [[[[[[[1]]]]]]] * 3, "b": "[[[[[[[[[[{{"}
+    assert parse_object(json.dumps(deepest).encode()) == deepest

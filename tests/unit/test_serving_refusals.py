@@ -85,6 +85,7 @@ CASES = {
     "auth": Case("auth", 401, post(), token="secret"),
     "body": Case("size", 413, b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n"),
     "head": Case("size", 431, b"GET / HTTP/1.1\r\nA: " + b"x" * 20_000 + b"\r\n\r\n"),
+    "request line": Case("size", 414, b"GET /" + b"x" * 20_000),
     "path": Case("invalid", 404, b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"),
     "field": Case("invalid", 400, post(b"{}")),
     "no request": Case("invalid", 501, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
