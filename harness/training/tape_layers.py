@@ -90,8 +90,7 @@ class Linked(Layer):
     Args:
         side: of the weights.
         weight: block under block, from the first row on.
-        bias: a row for all blocks, or one for each, of which then each is one product; None: it is added to what the
-            output holds.
+        bias: a row for all blocks, or one for each; None: it is added to what the output holds.
         links: (n, 3): the block that is made, the one that is read, that of the weights.
         batch: rows of a block.
         inputs: columns of what is read.
@@ -103,8 +102,8 @@ class Linked(Layer):
         assert weight.gradient is not None
         writer = side.writer
         made, _, blocks = (int(each) + 1 for each in links.max(axis=0))
-        self.side, self.shape, self._links = side, (made * batch, weight.value.columns), links
-        self._bias, self._batch, self._inputs = None if bias is None else bias.value, batch, inputs
+        self.side, self.shape = side, (made * batch, weight.value.columns)
+        self._bias = None if bias is None else bias.value
         self._weight, self._gradient = (
             writer.rows_of(each, 0, blocks * inputs) for each in (weight.value, weight.gradient)
         )
@@ -118,14 +117,6 @@ class Linked(Layer):
     def forward(self, x: Value, to: Value, word: int, slope: float) -> None:
         """The products with bias, and an activation."""
         writer, bias = self.side.writer, self._bias
-        if bias is not None and bias.rows > 1:
-            for made, read, block in self._links.tolist():
-                operands = (
-                    self._rows(x, read, self._batch), self._rows(self._weight, block, self._inputs),
-                    self._rows(to, made, self._batch), self._rows(bias, made, 1),
-                )  # fmt: skip
-                writer.operation("product", operands, word=word, reals=(slope,))
-            return
         number = self._forward + (ADDED if bias is None else 0)
         writer.operation("blocks", (x, self._weight, to, bias), word=word, number=number, reals=(slope,))
 
@@ -137,9 +128,6 @@ class Linked(Layer):
     def back(self, g: Value, to: Value) -> None:
         """The gradient of the input."""
         self.side.writer.operation("blocks", (g, self.turned, to), number=self._back)
-
-    def _rows(self, whole: Value, at: int, count: int) -> Value:
-        return self.side.writer.rows_of(whole, at * count, (at + 1) * count)
 
 
 class Pixels:

@@ -100,7 +100,8 @@ static bool blocks_fit(const lpb_tape *t, const lpb_tape_operation *o, const lpb
                        const lpb_tape_value *c, const lpb_tape_value *d) {
     const lpb_tape_table *table = table_of(t, o->number < 0 ? -1 : o->number / 4);
     return a && b && c && table && table->columns == 3 && table->block >= 1 && (o->number & 3) <= (TURNED | ADDED) &&
-           b->columns == c->columns && (!d || row_of(d, c->columns)) && o->word >= 0 && o->word < LPB_ACTIVATIONS &&
+           b->columns == c->columns && (!d || d->columns == c->columns) && o->word >= 0 && o->word < LPB_ACTIVATIONS &&
+           (!d || d->rows == 1 || d->rows >= c->rows / block_rows(o, a, table)) &&
            entries_fit(t, table, 0, 0, c->rows / block_rows(o, a, table)) &&
            entries_fit(t, table, 1, 0, a->rows / table->block) &&
            entries_fit(t, table, 2, 0, b->rows / block_terms(o, a, table));
@@ -530,20 +531,24 @@ static void multiply_blocks(const lpb_tape *t, const lpb_tape_operation *o) {
     const lpb_tape_table *table = t->table + o->number / 4;
     const lpb_gemm whole = blocks_of(t, o);
     const lpb_tape_value *a = t->value + o->a, *b = t->value + o->b, *c = t->value + o->c;
-    const float *bias = o->d < 0 ? NULL : t->memory + t->value[o->d].offset;
+    const lpb_tape_value *d = o->d < 0 ? NULL : t->value + o->d;
+    const float *bias = d ? t->memory + d->offset : NULL;
+    const int64_t bias_row = d && d->rows > 1 ? d->ld : 0, end = table->start + 3 * table->rows;
     const float replaced = o->number & ADDED ? 1.0f : 0.0f;
     for (int64_t j = 0; j < c->columns; j += whole.n) {
         lpb_gemm g = whole;
         if (c->columns - j < g.n) g.n = c->columns - j;
-        for (int64_t i = table->start; i < table->start + 3 * table->rows; i += 3) {
+        for (int64_t i = table->start; i < end; i += 3) {
             const int64_t *entry = t->entry + i;
+            const bool first = t->place[i] & FIRST, last = t->place[i] & LAST;
             g.c = (float *)whole.c + entry[0] * whole.m * c->ld + j;
             g.a = (const float *)whole.a + entry[1] * table->block * a->ld;
             g.b = (const float *)whole.b + entry[2] * whole.k * b->ld + j;
-            g.beta = t->place[i] & FIRST ? replaced : 1.0f;
-            g.bias = bias && t->place[i] & FIRST ? bias + j : NULL;
+            g.b_next = i + 3 < end ? (entry[5] - entry[2]) * whole.k * b->ld : 0;
+            g.beta = first ? replaced : 1.0f;
+            g.bias = bias && first ? bias + entry[0] * bias_row + j : NULL;
             g.bias_axis = g.bias ? LPB_COLUMN_BIAS : LPB_NO_BIAS;
-            g.activation = t->place[i] & LAST ? (lpb_activation)o->word : LPB_IDENTITY;
+            g.activation = last ? (lpb_activation)o->word : LPB_IDENTITY;
             t->isa->f32.gemm(&g, 0, 1, t->scratch);
         }
     }

@@ -98,10 +98,9 @@ static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratc
             t.c = c + j * (int64_t)sizeof(float);
             for (int64_t q = 0, i = 0; q < rows.tiles; q++) {
                 const int64_t height = rows.height + (q < rows.taller);
-#ifdef TILE_FETCH /* of the next item a line of each row by one tile */
-                t.b_ahead = item + 1 < last && q * LPB_ALIGN < columns
-                                ? (g->b_batch + q * LPB_ALIGN) * (int64_t)sizeof(float)
-                                : 0;
+#ifdef TILE_FETCH /* of the next item, or product, a line of each row by one tile */
+                const int64_t next = item + 1 < last ? g->b_batch : g->b_next;
+                t.b_ahead = next && q * LPB_ALIGN < columns ? (next + q * LPB_ALIGN) * (int64_t)sizeof(float) : 0;
 #endif
                 const float *row_bias = g->bias_axis == LPB_ROW_BIAS ? bias + i : NULL;
                 const float *column_bias = g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL;

@@ -78,7 +78,7 @@ def test_sums_of_products_of_blocks_are_those_of_float64(seed, isa):
     writer = Writer(features=2, batch=1)
     writer.gather(writer.value(1, 2), 0)
     a = writer.value(read * (k if turned else m), m if turned else k)
-    b, c, d = writer.value(blocks * k, n), writer.value(made * m, n, spare=16), writer.value(1, n)
+    b, c, d = writer.value(blocks * k, n), writer.value(made * m, n, spare=16), writer.value(made if seed % 2 else 1, n)
     number = 4 * writer.table(links, k if turned else m) + turned + 2 * added
     word = native.extension.ACTIVATIONS["leaky_relu" if leaky else "identity"]
     writer.operation("blocks", (a, b, c, d if biased else None), word=word, number=number, reals=(0.3,))
@@ -87,7 +87,7 @@ def test_sums_of_products_of_blocks_are_those_of_float64(seed, isa):
     writer.tape(memory, isa).run(ROWS, [np.zeros(1, np.int64)], np.random.Generator(np.random.SFC64(3)))
     expected, bound = before.reshape(made, m, n).copy(), np.zeros((made, m, n))
     for block in set(links[:, 0].tolist()):
-        total = before.reshape(made, m, n)[block] * added + bias * biased
+        total = before.reshape(made, m, n)[block] * added + bias[block % len(bias)] * biased
         for _, i, j in links[links[:, 0] == block]:
             left = x.reshape(read, -1, x.shape[1])[i]
             left = left.T if turned else left
