@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -153,7 +154,7 @@ def serve(
     from harness.runs.bundles import bundle_of
     from harness.serving.levels import targets
     from harness.serving.spec import LOOPBACK, ServeSpec
-    from harness.serving.start import placements, start
+    from harness.serving.start import placements, refuse_files, start
 
     allow(trust)
     if api not in ("documents", "v2", "both"):
@@ -179,12 +180,8 @@ def serve(
     if thresholds is not None:
         targets(thresholds)
     chosen = placements(cores, threads_per_core, nodes)  # before anything is trained
-    source = None if data is None else str(data.resolve())
-    asked = RunSpec((model,), protocol=parse_source(data, "clean"), data_dir=source, synthetic=synthetic)
-    with progress_for(quiet=False) as progress:
-        bundle = bundle_of(own.of(asked), save, progress)
     spec = ServeSpec(
-        bundle=str(bundle),
+        bundle="",  # until it is there
         host=host,
         port=port,
         apis=("documents", "v2") if api == "both" else ("documents",) if api == "documents" else ("v2",),
@@ -210,4 +207,9 @@ def serve(
         check=check,
         as_json=as_json,
     )
-    start(spec, chosen)
+    refuse_files(spec)
+    source = None if data is None else str(data.resolve())
+    asked = RunSpec((model,), protocol=parse_source(data, "clean"), data_dir=source, synthetic=synthetic)
+    with progress_for(quiet=False) as progress:
+        bundle = bundle_of(own.of(asked), save, progress)
+    start(replace(spec, bundle=str(bundle)), chosen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable
 from functools import cache
 from time import monotonic, perf_counter
@@ -97,16 +98,15 @@ class AsgiServer:
         self._sweeping = asyncio.create_task(self._sweep())
 
     @classmethod
-    async def start(
-        cls, app: App, limits: Limits, listener: socket.socket, certificate: str | None, key: str | None
-    ) -> AsgiServer:
+    async def start(cls, app: App, limits: Limits, listener: socket.socket, tls: ssl.SSLContext | None) -> AsgiServer:
         """Listen on a bound socket."""
         config = uvicorn.Config(
             asgi(app), log_config=None, access_log=False, lifespan="off", backlog=limits.accepted,
             http=kind_of_protocol(), ws="none", server_header=False, h11_max_incomplete_event_size=limits.head,
-            proxy_headers=False, ssl_certfile=certificate, ssl_keyfile=key,
+            proxy_headers=False,
         )  # fmt: skip
         config.load()
+        config.ssl = tls
         parser = config.http_protocol_class.__name__
         handover, loop = Handover(app, limits), asyncio.get_running_loop()
         config.http_protocol_class = handover.protocol(config.http_protocol_class, buffered=not makes_bytes(loop))

@@ -92,6 +92,15 @@ def restore(states: CardStates, path: Path, model: str) -> int:
     return len(states.cards)
 
 
+def verify(path: Path, model: str) -> None:
+    """Read a file, and take nothing over.
+
+    Raises:
+        InputError: see `restore`.
+    """
+    _read(path, model)
+
+
 def put_away(path: Path) -> None:
     """Rename a file whose cards are taken over, and in a log where there is one: it then ends in ``.restored``.
 
@@ -137,8 +146,10 @@ def _read(path: Path, model: str) -> tuple[Snapshot, list[Rows]]:
         parts = np.split(rows, np.cumsum([card.rows for card in snapshot.cards])[:-1]) if snapshot.cards else []
         fits = rows.dtype == np.float32 and rows.shape == (sum(card.rows for card in snapshot.cards), snapshot.width)
         fits = fits and all(is_sound(card, snapshot.steps) for card in snapshot.cards)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}.", remedy=_DISCARD) from error
     except Exception as error:  # zipfile, zlib, NumPy and json raise types of their own for a damaged file
-        raise InputError(f"{path}: no readable states of cards: {error}.", remedy=_DISCARD) from error
+        raise InputError(f"{path} holds no states of cards, or is damaged.", remedy=_DISCARD) from error
     if snapshot.format != _FORMAT or not fits:
         raise InputError(f"{path}: not states of cards that this version reads.", remedy=_DISCARD)
     if snapshot.model != model:

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import InputError, LparbenchError
 from harness.serving.admission import Admission
 from harness.serving.card_log import CardLog, remove_parts
-from harness.serving.card_snapshot import model_digest, put_away, restore, save
+from harness.serving.card_snapshot import model_digest, put_away, restore, save, verify
 from harness.serving.card_states import CardStates, card_bytes
 from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Elsewhere, Parts
@@ -56,7 +56,20 @@ def open_fraud(
     fraud = Fraud(parts, encoder, states, admission, lenient_dates=spec.as_published)
     if spec.state is not None and not spec.check:
         _take_over(spec, Path(spec.state), fraud, model_digest(model.bundle.directory))
+    elif spec.state is not None:
+        look_at(Path(spec.state), model_digest(model.bundle.directory))
     return fraud
+
+
+def look_at(path: Path, model: str) -> None:
+    """Find out whether cards can be taken over and kept, and change nothing.
+
+    Raises:
+        InputError: they cannot.
+    """
+    writable(path)
+    if path.exists():
+        verify(path, model)
 
 
 def _take_over(spec: ServeSpec, path: Path, fraud: Fraud, model: str) -> None:

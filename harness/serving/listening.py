@@ -6,6 +6,7 @@ import array
 import asyncio
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import re
@@ -17,6 +18,7 @@ import sys
 import termios
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from harness.serving.spec import ServeSpec
 _HANDSHAKE_S = 0.1  # for what was begun
 _STEPS = 4  # of the loop, more than from accepting a connection to its protocol
 _LONGEST_TOKEN = 1 << 20
+_PEM = "Give a PEM certificate and its key."
 _OTHER_FILES = 128  # that a process of the server has open
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux, on every architecture that lparbench knows
 LINGER_S = 2.0  # that a client may go on sending what is refused, before it is reset
@@ -119,7 +122,9 @@ def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         why = error.strerror or str(error)
-        raise InputError(f"{host}:{port} cannot be listened on: {why}.", remedy="Choose --port.") from None
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        remedy = "Choose --port." if taken else "Choose --host, an address of this machine."
+        raise InputError(f"{host}:{port} cannot be listened on: {why}.", remedy=remedy) from None
     listener.setblocking(False)
     return listener
 
@@ -219,11 +224,21 @@ def tls(spec: ServeSpec) -> ssl.SSLContext | None:
     Raises:
         InputError: certificate or key cannot be used.
     """
-    if spec.tls_cert is None:
+    if spec.tls_cert is None or spec.tls_key is None:
         return None
+    for file in (spec.tls_cert, spec.tls_key):
+        try:
+            Path(file).open("rb").close()
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror or error}.", remedy=_PEM) from None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(spec.tls_cert, spec.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{spec.tls_cert}: {error}.", remedy="Give a PEM certificate and its key.") from None
+        context.load_cert_chain(spec.tls_cert, spec.tls_key, password=partial(_no_password, spec.tls_key))
+    except OSError as error:  # ssl.SSLError is one
+        raise InputError(f"{spec.tls_cert} with {spec.tls_key}: {error}.", remedy=_PEM) from None
     return context
+
+
+def _no_password(key: str) -> str:
+    """In place of OpenSSL's question on the terminal, which a service would wait at."""
+    raise InputError(f"{key} is encrypted.", remedy="Give the key without a password, readable by the server alone.")

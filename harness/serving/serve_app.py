@@ -39,7 +39,7 @@ class Serving:
         if spec.front == "asgi":
             from harness.serving.asgi import AsgiServer
 
-            server: Server = await AsgiServer.start(app, limits, listener, spec.tls_cert, spec.tls_key)
+            server: Server = await AsgiServer.start(app, limits, listener, tls(spec))
         else:
             server = await LeanServer.start(app, limits, listener, tls(spec))
         app.carried = {

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from harness.decode import encode
 from harness.interpreter import program
@@ -18,6 +19,8 @@ from harness.platform.probe import probe, read_topology
 from harness.platform.sysroot import SysRoot
 from harness.platform.usable import room
 from harness.scratch import new_scratch
+from harness.serving.cards import writable
+from harness.serving.listening import tls, token_of
 from harness.serving.spec import SPEC, ServeSpec, placement_file
 
 
@@ -30,6 +33,18 @@ def placements(cores: int, threads_per_core: int, nodes: Sequence[int | None]) -
     root = SysRoot("/")
     topology, allowed = read_topology(root), limits.collect(root)
     return [plan(topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=allowed) for node in nodes]
+
+
+def refuse_files(spec: ServeSpec) -> None:
+    """Find out before a model is trained which files of the server's are of no use.
+
+    Raises:
+        InputError: token, certificate, key, or the file of cards.
+    """
+    token_of(spec)
+    tls(spec)
+    if spec.state is not None:
+        writable(Path(spec.state))
 
 
 def start(spec: ServeSpec, chosen: Sequence[Placement]) -> None:

@@ -244,10 +244,15 @@ def _part(whole: Placement, start: int, end: int) -> Placement:
 
 def main(directory: Path) -> int:
     """Serve until a signal; exit code 0, or 2 when requests were dropped."""
+    from harness.serving.card_snapshot import model_digest
+    from harness.serving.cards import look_at
+
     spec, first = asked_of(directory, "0")
     placements = [first, *(asked_of(directory, str(number))[1] for number in range(1, spec.scorers))]
     (directory / TABLE).touch()
     try:
+        if spec.state is not None and spec.check:
+            look_at(Path(spec.state), model_digest(Path(spec.bundle)))
         if spec.state is None or spec.check:
             return asyncio.run(_supervise(directory, spec, placements))
         return _with_cards(directory, spec, placements, Path(spec.state))

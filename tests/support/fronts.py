@@ -32,11 +32,10 @@ async def started(
     change(app)
     (listener,) = listeners("127.0.0.1", 0, 1)
     address = listener.getsockname()
-    if kind == "asgi":
-        names = (None, None) if files is None else (str(files[0]), str(files[1]))
-        return await asgi.AsgiServer.start(app, limits, listener, *names), address
     context = None
     if files is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*files)
+    if kind == "asgi":
+        return await asgi.AsgiServer.start(app, limits, listener, context), address
     return await front.LeanServer.start(app, limits, listener, context), address

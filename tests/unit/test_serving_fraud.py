@@ -321,7 +321,7 @@ def test_a_snapshot_gives_every_card_back(model: ServedModel, kept: Saved, tmp_p
     assert before.fraud is not None
     assert save(before.fraud.states, path, digest) == 2
     content = path.read_bytes()
-    for other, text in (("0" * 64, "another model"), (digest, "no readable")):
+    for other, text in (("0" * 64, "another model"), (digest, "or is damaged")):
         path.write_bytes(content if other != digest else content[:-100])
         with pytest.raises(InputError, match=text):
             restore(served(model).fraud.states, path, other)  # type: ignore[union-attr]
@@ -677,6 +677,13 @@ def test_what_cannot_be_kept_is_refused_at_the_start(kept: Saved, model: ServedM
     for state in (tmp_path, tmp_path / "none" / "cards"):
         with pytest.raises(InputError, match="cannot be written"):
             open_fraud(ServeSpec(str(kept.directory), state=str(state)), model, admission)
+    state = tmp_path / "cards"
+    for content, check in ((b"junk", True), (b"junk", False), (b"", True)):  # a check finds what a start would
+        state.write_bytes(content)
+        with pytest.raises(InputError, match="holds no states of cards, or is damaged") as refused:
+            open_fraud(ServeSpec(str(kept.directory), state=str(state), check=check), model, admission)
+        assert "pickle" not in refused.value.message
+        assert [path.name for path in tmp_path.iterdir()] == ["cards"]
     rows = ServedModel.open(saved(tmp_path / "rows").directory, "onnxruntime", 1)
     with pytest.raises(InputError, match="--state is for cards"):
         open_fraud(ServeSpec("x", state="y"), rows, admission)
