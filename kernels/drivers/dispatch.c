@@ -39,7 +39,7 @@ const char *lpb_isa_name(const lpb_isa *isa) { return isa->name; }
 
 const lpb_kernel *lpb_kernel_of(const lpb_isa *isa, lpb_dtype dtype) {
     if (dtype == LPB_FLOAT32) return &isa->f32;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < LPB_LOW_KERNELS; i++) {
         const lpb_kernel *kernel = isa->low[dtype][i];
         if (kernel && (!kernel->supported || kernel->supported())) return kernel;
     }

@@ -89,13 +89,14 @@ static bool supported(void) {
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
 }
 
-extern const lpb_kernel lpb_avx512_bf16, lpb_avx512_i8, lpb_avx2_i8;
+extern const lpb_kernel lpb_amx_bf16, lpb_amx_i8, lpb_avx512_bf16, lpb_avx512_i8, lpb_avx2_i8;
 
 const lpb_isa lpb_isa_avx512 = {
     .name = "avx512",
     .supported = supported,
     .f32 = F32_KERNEL,
-    .low = {[LPB_BFLOAT16] = {&lpb_avx512_bf16, &T(bf16_kernel)}, [LPB_INT8] = {&lpb_avx512_i8, &lpb_avx2_i8}},
+    .low = {[LPB_BFLOAT16] = {&lpb_amx_bf16, &lpb_avx512_bf16, &T(bf16_kernel)},
+            [LPB_INT8] = {&lpb_amx_i8, &lpb_avx512_i8, &lpb_avx2_i8}},
     ELEMENTWISE_ENTRIES,
 };
 #else

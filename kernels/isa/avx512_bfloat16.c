@@ -32,34 +32,7 @@ static void T(activate)(float *x, int64_t count, lpb_activation act, float slope
     lpb_isa_avx512.reals->activate(x, count, act, slope);
 }
 #include "words_template.h"
-
-static __mmask16 first_of(int64_t count) { return (__mmask16)(count < 16 ? (1u << count) - 1 : 0xffff); }
-
-/* Rows of A, each as whole words; a denormal becomes zero, as which a product would take it. */
-static void round_a(const lpb_gemm *g, uint16_t *out) {
-    const int64_t padded = words_of(g->k) * WORD_ENTRIES;
-    const float *a = g->a;
-    for (int64_t i = 0; i < g->m; i++, a += g->a_row, out += padded)
-        for (int64_t p = 0; p < padded; p += 32) {
-            const int64_t left = g->k - p, words = (padded - p) / WORD_ENTRIES;
-            const __m512 low = _mm512_maskz_loadu_ps(first_of(left), a + p);
-            const __m512 high = left > 16 ? _mm512_maskz_loadu_ps(first_of(left - 16), a + p + 16) : V_ZERO;
-            _mm512_mask_storeu_epi32(out + p, first_of(words), (__m512i)_mm512_cvtne2ps_pbh(high, low));
-        }
-}
-
-/* Two rows as words of one of either, `count` of them and zeros up to `row`. */
-static void round_words(const float *x, int64_t x_row, int64_t k, int64_t count, int64_t row, int32_t *out) {
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    for (; k > 0; k -= 2, x += 2 * x_row, out += row)
-        for (int64_t j = 0; j < row; j += 16) {
-            const __mmask16 these = first_of(count - j);
-            const __m512 low = _mm512_maskz_loadu_ps(these, x + j);
-            const __m512 high = k > 1 ? _mm512_maskz_loadu_ps(these, x + x_row + j) : V_ZERO;
-            _mm512_storeu_si512(out + j, _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low)));
-        }
-}
+#include "round_words.h"
 
 static void round_b(const lpb_gemm *g, void *packed) {
     round_words(g->b, g->b_row, g->k, g->n, lpb_round_up(g->n, LPB_ALIGN), packed);
@@ -70,7 +43,7 @@ static void round_gemm(const lpb_gemm *g, void *scratch) {
     if (T(by_columns)(g))
         round_words(g->a, g->a_col, g->k, g->m, lpb_round_up(g->m, LPB_ALIGN), scratch);
     else
-        round_a(g, scratch);
+        round_a(g, w.k, scratch);
     if (!g->b_packed) round_b(g, (int32_t *)scratch + w.k * lpb_round_up(g->m, LPB_ALIGN));
     T(gemm)(&w, 0, 1, NULL);
 }

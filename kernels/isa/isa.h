@@ -9,6 +9,7 @@
 #include "drivers/lparbench_kernels.h"
 
 enum { LPB_ALIGN = 16 };      /* floats per alignment unit: 64 bytes, the widest vector of any table */
+enum { LPB_LOW_KERNELS = 3 }; /* of a type of a table, at most */
 enum { LPB_BLOCK_ROWS = 64 }; /* rows of data that a chain carries through all its layers at a time */
 
 static inline int64_t lpb_round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -160,7 +161,7 @@ struct lpb_isa {
     const char *name;
     bool (*supported)(void);
     lpb_kernel f32;
-    const lpb_kernel *low[LPB_DTYPES][2]; /* of bfloat16 and int8, best first, NULL beyond */
+    const lpb_kernel *low[LPB_DTYPES][LPB_LOW_KERNELS]; /* of bfloat16 and int8, best first, NULL beyond */
 
     const lpb_float_reals *reals;
     const lpb_double_reals *wide;

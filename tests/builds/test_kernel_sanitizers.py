@@ -1,4 +1,7 @@
-"""The kernels under AddressSanitizer and UndefinedBehaviorSanitizer, their threads under ThreadSanitizer; no Python."""
+"""The kernels under AddressSanitizer and UndefinedBehaviorSanitizer, their threads under ThreadSanitizer; no Python.
+
+Those for Intel's tiles run on a model of the tiles (amx_model.h), wherever the rest of their instructions are.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ CHECK = ROOT / "tests" / "power10" / "kernel_check.c"
 SOURCES = sorted([*KERNELS.glob("drivers/*.c"), *KERNELS.glob("isa/*.c")])
 MEMORY = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RACES = ["-fsanitize=thread"]
+TILES = [f"-I{Path(__file__).parent}", '-DLPB_AMX_MODEL="amx_model.h"']
 SHARED = "-DLPB_SHARED_WORK=1"  # threads share every transformer, however small
 FLAGS = ["-std=gnu11", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-fno-math-errno"]
 
@@ -59,6 +63,46 @@ def test_no_kernel_reads_or_writes_where_it_should_not(checker):
     assert checked[-1] == "portable"
     if native.extension is not None and platform.machine() != "ppc64le":
         assert checked == [isa.name for isa in native.isas() if isa.supported]
+
+
+def test_kernels_for_tiles_are_right_on_a_model_of_them(tmp_path):
+    """Products, chains, plans and trainers in bfloat16 and int8; the model ends where the processor would fault."""
+    cpuinfo = Path("/proc/cpuinfo").read_text() if platform.machine() == "x86_64" else ""
+    if "avx512_bf16" not in cpuinfo:
+        pytest.skip("this processor has no AVX-512 BF16, by which the operands of tiles are rounded")
+    program = built(tmp_path, [CHECK, *SOURCES], [*MEMORY, "-DLPB_TALLEST_TILE=4", SHARED, *TILES])
+    done = subprocess.run([program, "60"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0] == "avx512: right in 3 types"
+
+
+CODES = """
+#include "isa/amx_tiles.h"
+void codes(void *x, void *y, amx_shapes *s);
+void codes(void *x, void *y, amx_shapes *s) {
+    AMX_SHAPES(s); AMX_ZERO(3); AMX_LOAD(5, x, 64); AMX_STORE(7, y, 128);
+    AMX_BF16(2, 5, 7); AMX_INT8(1, 4, 6); AMX_RELEASE();
+}
+"""
+
+
+def test_codes_of_tile_instructions_are_those_that_binutils_reads(tmp_path):
+    if shutil.which("objdump") is None or platform.machine() != "x86_64":
+        pytest.skip("needs objdump of an x86 machine")
+    source = tmp_path / "codes.c"
+    source.write_text(CODES)
+    subprocess.run(["gcc", "-O2", f"-I{KERNELS}", "-c", source, "-o", tmp_path / "codes.o"], check=True)
+    read = subprocess.run(["objdump", "-d", tmp_path / "codes.o"], capture_output=True, text=True, check=True).stdout
+    lines = [line.split("\t")[-1].split() for line in read.splitlines() if "\t" in line]
+    assert [line for line in lines if line[0].startswith(("tile", "tdp", "ldtile"))] == [
+        ["ldtilecfg", "(%rax)"],
+        ["tilezero", "%tmm3"],
+        ["tileloadd", "(%rax,%rcx,1),%tmm5"],
+        ["tilestored", "%tmm7,(%rax,%rcx,1)"],
+        ["tdpbf16ps", "%tmm7,%tmm5,%tmm2"],
+        ["tdpbssd", "%tmm6,%tmm4,%tmm1"],
+        ["tilerelease"],
+    ]
 
 
 def test_threads_do_not_race(tmp_path):

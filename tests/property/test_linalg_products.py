@@ -58,9 +58,10 @@ def bound(magnitude, k):
 
 
 def flushed(isa, dtype, k):
-    """What a kernel may lose that takes denormal operands and results for zero: AVX-512's of bfloat16 does."""
+    """What a kernel may lose that takes denormal operands and results for zero: AVX-512's and AMX's of bfloat16 do."""
     smallest_normal = 2.0**-126
-    return (k + 3) * smallest_normal if native.select(isa).kernel(dtype).startswith("vdpbf16ps") else 0.0
+    flushes = native.select(isa).kernel(dtype).startswith(("vdpbf16ps", "tdpbf16ps"))
+    return (k + 3) * smallest_normal if flushes else 0.0
 
 
 @pytest.mark.parametrize("isa", ISAS)
