@@ -103,11 +103,16 @@ def failures_of(record: LoadRecord) -> str:
     return ", ".join(f"{count(n)} × {'no answer' if status == '0' else status}" for status, n in failed.items())
 
 
+def _whole(rate: float) -> str:
+    """A rate as a whole number, and a low one with its digits: half a request a second is none, nor one."""
+    return f"{rate:,.0f}" if rate >= 100 else number(rate)
+
+
 def lines(record: LoadRecord) -> Iterator[str]:
     """The outcome for a terminal or a pipe."""
     result, spec, search = record.result, record.spec, record.search
     yield (
-        f"offered {result.offered_per_s:,.0f} req/s, answered {result.achieved_per_s:,.0f} req/s "
+        f"offered {_whole(result.offered_per_s)} req/s, answered {_whole(result.achieved_per_s)} req/s "
         f"({plural(result.requests, 'request')}, {safe(_sent(record))}, {plural(spec.connections, 'connection')})"
     )
     if played := trace_line(record):

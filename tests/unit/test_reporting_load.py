@@ -111,6 +111,13 @@ def test_a_page_of_hostile_words_runs_nothing(failed: int) -> None:
     assert "\x1b" not in "\n".join(lines(record))
 
 
+@pytest.mark.parametrize(("rate", "text"), [(0.5, "0.500"), (12.34, "12.3"), (20_123.4, "20,123")])
+def test_a_rate_is_given_as_it_was(rate: float, text: str) -> None:
+    record = load_record()
+    result = replace(record.result, offered_per_s=rate, achieved_per_s=rate)
+    assert next(lines(replace(record, result=result))).startswith(f"offered {text} req/s, answered {text} req/s ")
+
+
 def _status(record: LoadRecord, **changes: Any) -> str:
     return status_of(replace(record, result=replace(record.result, **changes))).word
 
