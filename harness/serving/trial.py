@@ -135,7 +135,10 @@ class Session:
             seconds = max(spec.seconds, _TRIAL_BOUNDS * (spec.p99_bound_s or 0.0), requests_needed(99) / rate)
             return self._trial(replace(spec, rate=rate, seconds=seconds, seed=spec.seed + number))
 
-        self._trial(replace(spec, seconds=min(_WARM_UP_S, spec.seconds), rate=_START_RATE))
+        first = replace(spec, seconds=min(_WARM_UP_S, spec.seconds), rate=_START_RATE)
+        warm_up = self._trial(first)
+        if warm_up.different:  # at no rate would the answers be the detector's
+            return self._record(first, warm_up)
         result, search = find_rate(trial, ClosedLoop(self, spec))
         if search.undecided:
             why = f"generator or machine disturbed {plural(search.disturbed, 'trial')}; no rate could be decided"

@@ -133,10 +133,14 @@ def test_every_answer_under_load_is_the_detectors_own(bundle: Path, tmp_path: Pa
 
 def test_answers_of_another_model_are_not_taken_for_the_detectors(bundle: Path, tmp_path: Path) -> None:
     other = saved(tmp_path / "other", "autoencoder", {"epochs": 2, "random_state": 7}).directory
+    record = tmp_path / "load.json"
     with serving(bundle) as (_, described):
-        done = ended("load", described["url"], "--bundle", other, "--rate", "100/s", "--seconds", "1s")
-    assert done.returncode == ExitCode.INCONCLUSIVE, done.stderr
-    assert "answers are not the detector's own" in done.stdout
+        for offered in (("--rate", "100/s"), ("--find-rate", "--p99", "5ms")):
+            options = ("--bundle", other, *offered, "--seconds", "1s", "--out", record)
+            done = ended("load", described["url"], *options)
+            assert done.returncode == ExitCode.INCONCLUSIVE, done.stderr
+            assert "answers are not the detector's own" in done.stdout
+            assert load_load_test(record).search is None  # there is nothing to search for
 
 
 @pytest.mark.parametrize(("front", "fronts"), [("lean", "1"), ("lean", "2"), ("asgi", "1")])
