@@ -248,8 +248,8 @@ def _text(record: Run | Sweep | Size | LoadRecord | Fleet, name: str, check_shap
     return dumps({**document, DIGEST: digest_of(document)})
 
 
-def check_writable(directory: Path) -> None:
-    """Make ``directory`` and see that a file can be written into it.
+def check_writable(directory: Path, option: str = "--out") -> None:
+    """Make ``directory``, which ``option`` names, and see that a file can be written into it.
 
     Raises:
         LparbenchError: it cannot; nothing is left behind.
@@ -258,7 +258,7 @@ def check_writable(directory: Path) -> None:
         with folder_made(directory), aside(directory / "writable") as probe:
             probe.write_bytes(b"0" * 4096)
     except OSError as error:
-        raise unwritable(directory, error, "Choose another --out, or make room.") from None
+        raise unwritable(directory, error, f"Choose another {option}, or make room.") from None
 
 
 def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = None) -> Path:

@@ -12,6 +12,7 @@ from harness.detectors.registry import BUILT_IN, check, data_parallel, possible_
 from harness.errors import InputError
 from harness.placement.model import Placement
 from harness.record.spec import PROTOCOLS, RunSpec
+from harness.record.store import check_writable
 from harness.runs.forecast import further_splits
 from harness.scoring.backends import BACKENDS
 from harness.scratch import scratch
@@ -168,6 +169,21 @@ def _known_rows(workloads: Iterable[Workload], spec: RunSpec) -> dict[str, int]:
         if rows is not None:
             known[workload.name] = rows if spec.rows is None else min(rows, spec.rows)
     return known
+
+
+def check_save(workloads: Sequence[Workload], spec: RunSpec) -> None:
+    """See that model bundles can be kept where the spec says, before anything is trained.
+
+    Raises:
+        InputError: there is one of a workload already, or nothing may be written there.
+        LparbenchError: the disk is full.
+    """
+    if spec.save is None:
+        return
+    there = [kept for workload in workloads if (kept := Path(spec.save) / workload.name).exists()]
+    if there:
+        raise InputError(f"--save: {there[0]} exists already.", remedy="Choose another directory, or remove it.")
+    check_writable(Path(spec.save), "--save")
 
 
 def fewest_test_rows(

@@ -37,7 +37,7 @@ from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.forecast import closing_s, forecast, no_survey, within_budget
 from harness.runs.journal import FitEntry, Journal, SessionEntry, open_journal
 from harness.runs.machine import Machine, any_core, observed
-from harness.runs.preflight import check_group, checked_by_worker, drawn_rows
+from harness.runs.preflight import check_group, check_save, checked_by_worker, drawn_rows
 from harness.runs.stopping import Amount, Stopping, duration
 from harness.runs.work import Work, backends_of
 from harness.scratch import clear_left, scratch
@@ -91,9 +91,11 @@ def begin(
     if group is not None:
         check_group(spec)
     design = new_design(spec, argv, Facts(sysroot="/"))  # a typo is told before the machine is looked at
-    made = tuple(folder for folder in (out, *out.parents) if not folder.exists())
+    folders = [out] if spec.save is None else [out, Path(spec.save)]
+    made = tuple(each for folder in folders for each in (folder, *folder.parents) if not each.exists())
     try:
         check_writable(out)
+        check_save(design.workloads, design.spec)
         if _clear_abandoned(out) and not any(out.iterdir()):
             made = made or (out,)  # by a run that was killed
         root = sysroot or SysRoot()

@@ -27,6 +27,7 @@ from harness.evaluation.calibration import Calibration
 from harness.evaluation.drift import DriftReference
 from harness.evaluation.thresholds import Threshold
 from harness.parsing import read_content, read_json
+from harness.record.files import unwritable
 from harness.record.model import DatasetRecord
 from harness.scoring import arrays, artifacts
 from harness.scoring.artifacts import Artifacts
@@ -183,7 +184,8 @@ def write_bundle(
 
     Raises:
         InputError: there is such a directory already.
-        LparbenchError: the disk or its permissions refuse.
+        InputError: nothing may be written there.
+        LparbenchError: the disk is full.
     """
     if directory.exists():
         raise InputError(f"{directory} exists already; nothing was saved.", remedy="Choose another directory.")
@@ -203,8 +205,8 @@ def write_bundle(
             hidden.rename(directory)
         _sync(directory.parent)
     except OSError as error:
-        message = f"{directory}: cannot be written: {error.strerror or error}; nothing was left behind."
-        raise LparbenchError(message, remedy="Free space there, or choose another directory.") from error
+        remedy = "Nothing was left behind. Free space there, or choose another directory."
+        raise unwritable(directory, error, remedy) from error
 
 
 def is_bundle(directory: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,7 @@ PARSING_FILE = "parsing.json"  # names the data file that a library's parser is 
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 OUTPUT_FILE = "output.txt"
 
+_NAMED = re.compile(rf"(/.+): cannot be written: (?:{'|'.join(os.strerror(number) for number in sorted(DISK_FULL))})")
 _LEAST_ROOM = 1 << 16  # bytes on a disk, below which it is called full
 _RESUME = "Make room there; what was measured is kept, and --resume continues where a directory is named."
 _OUTPUT_TAIL = 2000  # characters of a failed worker's output that are kept
@@ -111,6 +113,9 @@ def no_room(directory: Path, output: str = "", remedy: str = _RESUME) -> Lparben
         output: what it printed.
         remedy: what was kept, and how to go on.
     """
+    named = _NAMED.search(output)
+    if named is not None:
+        return LparbenchError(f"{named[1]}: no space left on its disk.", remedy=remedy)
     temporary, shared = Path(tempfile.gettempdir()), os.environ.get(SCRATCH_VARIABLE)
     places = {temporary: "of TMPDIR"}
     if not directory.absolute().is_relative_to(temporary) or _disk(directory) != _disk(temporary):

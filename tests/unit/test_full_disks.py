@@ -81,6 +81,9 @@ def test_a_worker_that_met_a_full_disk_is_known_by_its_words(failed: WorkerProce
     assert failed.out_of_room() is None
     (failed.directory / OUTPUT_FILE).write_text("Traceback\nOSError: [Errno 28] No space left on device\n")
     assert failed.out_of_room() is not None
+    refused = unwritable("/models/mlp", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "Make room.")
+    (failed.directory / OUTPUT_FILE).write_text(f"Traceback\nharness.errors.LparbenchError: {refused}\n")
+    assert str(failed.out_of_room()).startswith("/models/mlp: no space left on its disk.")
 
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, LparbenchError), (errno.EROFS, InputError)])

@@ -63,6 +63,18 @@ def test_a_workload_is_trained_and_saved_once(tmp_path: Path, monkeypatch: pytes
     assert (spec.workloads, spec.scenarios, spec.seeds, spec.blocks) == (("nsl-kdd-mlp",), ("offline",), 1, 1)
 
 
+@pytest.mark.parametrize(("there", "words"), [("nsl-kdd-mlp/a", "exists already"), ("", "kept: cannot be written")])
+def test_a_place_where_no_bundle_can_be_kept_is_refused_before_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, words: str
+) -> None:
+    kept = tmp_path / "kept"
+    (kept / there).mkdir(parents=True) if there else kept.write_text("a file")
+    monkeypatch.setattr(runs, "observed", None)
+    with pytest.raises(InputError, match=words):
+        runs.begin(RunSpec(("nsl-kdd-mlp",), synthetic=True, save=str(kept)), (), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [kept]
+
+
 def test_a_training_that_leaves_no_bundle_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = SimpleNamespace(validity=SimpleNamespace(reasons=("the fit failed: out of memory",)))
     monkeypatch.setattr(runs, "run_once", lambda *_, **__: SimpleNamespace(results=(result,)))

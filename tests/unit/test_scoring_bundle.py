@@ -177,7 +177,7 @@ def test_written_whole_or_not_at_all(mlp: Saved, tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(bundles, "_sync", full)
-    with pytest.raises(LparbenchError, match="No space left on device; nothing was left behind"):
+    with pytest.raises(LparbenchError, match=r"No space left on device\. Nothing was left behind"):
         save_bundle(mlp.detector, mlp.data, fitted, tmp_path / "kept")
     assert list(tmp_path.iterdir()) == []
 
