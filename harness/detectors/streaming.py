@@ -58,10 +58,20 @@ class _Windows(Protocol):
 
 
 class _Places(dict[Hashable, int]):
-    """Cards and their numbers; one that is new gets the next."""
+    """Cards and their numbers; one that is new gets the next, and there is a state for it."""
+
+    def __init__(self, windows: _Windows) -> None:
+        super().__init__()
+        self._windows = windows
+        self._room = 0  # cards that there are states for
 
     def __missing__(self, card: Hashable) -> int:
-        self[card] = number = len(self)
+        number = len(self)
+        if number == self._room:
+            room = max(1, 2 * number)
+            self._windows.reserve(room)
+            self._room = room
+        self[card] = number
         return number
 
 
@@ -89,8 +99,7 @@ class CardStream:
             else _EagerWindows(layers, detector.net_.output, self.steps)
         )
         self._score = self._windows.score
-        self._places = _Places()
-        self._room = 0  # cards that there are states for
+        self._place = _Places(self._windows).__getitem__
 
     @property
     def bytes_per_card(self) -> int:
@@ -111,11 +120,7 @@ class CardStream:
             raise InputError(
                 f"A stream of {self._features} features got rows of shape {rows.shape} for {len(cards)} cards."
             )
-        places = list(map(self._places.__getitem__, cards))
-        if len(self._places) > self._room:
-            self._room = max(len(self._places), 2 * self._room)
-            self._windows.reserve(self._room)
-        return self._score(places, rows)
+        return self._score(list(map(self._place, cards)), rows)
 
 
 def default_backend() -> StreamBackend:

@@ -26,6 +26,7 @@ struct lpb_recurrence {
     int64_t terms;         /* inputs, and units unless there is a single step */
     int64_t row;           /* gates of a group, UNITS each */
     float *weights, *bias; /* of every group: terms x row, and row */
+    lpb_gemm now, earlier; /* of a group's gates over open windows, without operands */
     int64_t product_bytes; /* scratch memory of the products */
 };
 
@@ -211,16 +212,10 @@ void lpb_recurrence_run_rows(const lpb_recurrence *r, const float *x, int64_t ro
     }
 }
 
-/* A group's gates over what windows read now, or those before of all but the newest, added to it. */
-static lpb_gemm window_product(const lpb_recurrence *r, int64_t group, bool before, const float *x, int64_t x_row,
-                               float *gates) {
-    const int64_t first = before ? 1 : 0;
-    lpb_gemm product = row_product(r, group, r->row, before ? r->units : r->inputs, x, r->steps - first, x_row,
-                                   gates ? gates + first * r->row : NULL, r->row);
-    if (!before) return product;
-    product.b = weights_of(r, group) + r->inputs * r->row;
-    product.bias = gates; /* those of the newest, where all read the same */
-    return product;
+/* A group's gates over what windows read now, and those over what all but the newest hold, added to them. */
+static void set_window_products(lpb_recurrence *r) {
+    r->now = row_product(r, 0, r->row, r->inputs, NULL, r->steps, padded(r->inputs), NULL, r->row);
+    r->earlier = row_product(r, 0, r->row, r->units, NULL, r->steps - 1, padded(r->units), NULL, r->row);
 }
 
 int64_t lpb_recurrence_advance(const lpb_recurrence *r, const float *x, int64_t x_row, float *state, float *out,
@@ -231,9 +226,13 @@ int64_t lpb_recurrence_advance(const lpb_recurrence *r, const float *x, int64_t 
     float *cells = scratch, *gates = cells + r->steps * row, *rest = gates + r->steps * r->row;
     memset(cells, 0, (size_t)row * sizeof *cells); /* of the newest, which then forgets nothing */
     memcpy(cells + row, cell, kept);
-    lpb_gemm now = window_product(r, 0, false, x, x_row, gates),
-             earlier = window_product(r, 0, true, hidden, row, gates);
-    if (x_row) earlier.beta = 1.0f, earlier.bias = NULL, earlier.bias_axis = LPB_NO_BIAS;
+    lpb_gemm now = r->now, earlier = r->earlier; /* made before: what was just written in parts is slow to copy whole */
+    now.a = x, now.a_row = x_row, now.c = gates;
+    earlier.a = hidden, earlier.c = gates + r->row;
+    if (x_row)
+        earlier.beta = 1.0f, earlier.bias_axis = LPB_NO_BIAS;
+    else
+        earlier.bias = gates; /* of the newest: all read the same */
     for (int64_t g = 0; g < groups(r); g++) {
         const float *weights = weights_of(r, g), *bias = r->bias + g * r->row;
         if (x_row) {
@@ -333,10 +332,9 @@ lpb_status lpb_recurrence_new(const lpb_isa *isa, const lpb_step *step, int64_t 
     grow(r, &block);
     grow(r, &rows);
     grow(r, &single);
-    for (int before = 0; before < 2; before++) {
-        const lpb_gemm window = window_product(r, 0, before, NULL, padded(r->inputs), NULL);
-        grow(r, &window);
-    }
+    set_window_products(r);
+    grow(r, &r->now);
+    grow(r, &r->earlier);
     *made = r;
     return LPB_OK;
 }

@@ -17,3 +17,4 @@ typedef __mmask16 vtail;
 #define V_NO_MORE(v, most) _mm512_min_ps(_mm512_set1_ps(most), v)
 #define V_LARGER(a, b) _mm512_max_ps(a, b)
 #define V_LEAKY(v, s) _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ), v, s)
+#define V_LOOKUP(table, at) _mm512_permutexvar_ps((__m512i)(at), table)

@@ -8,6 +8,7 @@
  *   V_ROUND(p, to)          2 VL floats at p as bfloat16
  *   V_NO_LESS(v, least), V_NO_MORE(v, most)   which let NaN pass
  *   V_LARGER(a, b)          whatever that makes of NaN
+ *   V_LOOKUP(table, at)     of 16 lanes, each the one of the table that the low four bits of `at` number
  */
 
 #include <math.h>
@@ -91,22 +92,39 @@ typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float)))
 #define R_GELU_ZERO 37.0
 #include "reals_template.h"
 
-/* exp(scale x) = *power (1 + q), q being returned, where the largest of what is added to it is about 1: a single step
- * of reduction and a minimax polynomial of (2^f - 1) / f for |f| <= 1/2 leave an error below 2^-25 of that, while
- * exp_parts keeps the last digits of small exponentials, too. The power is that of a normal number. */
-static inline __attribute__((always_inline)) vf T(short_power)(vf x, float scale, vf *power) {
-    const float per_octave = 1.44269504f * scale;
+/* exp(scale x) = 2^n (1 + f p(f)) for `count` vectors side by side, whose chains overlap: a single step of reduction
+ * and a minimax polynomial of (2^f - 1) / f for |f| <= 1/2, with an error below 2^-25 of 2^n. The low bits of `whole`
+ * are n.
+ */
+typedef struct {
+    vf whole, f, p;
+} T(octaves);
+
+static inline __attribute__((always_inline)) void T(in_octaves)(const vf *x, const float *scale, const int count,
+                                                                T(octaves) * of) {
+    const float terms[] = {0.0001540351223f, 0.001339073526f, 0.009618237615f,
+                           0.05550357327f,   0.2402264923f,   0.6931471825f};
     const vf round = V_SET1(12582912.0f);
-    const vf shifted = V_FMA(x, V_SET1(per_octave), round), whole = shifted - round;
-    const vf f = V_FMA(x, V_SET1(per_octave), -whole);
-    vf p = V_SET1(0.0001540351223f);
-    p = V_FMA(f, p, V_SET1(0.001339073526f));
-    p = V_FMA(f, p, V_SET1(0.009618237615f));
-    p = V_FMA(f, p, V_SET1(0.05550357327f));
-    p = V_FMA(f, p, V_SET1(0.2402264923f));
-    p = V_FMA(f, p, V_SET1(0.6931471825f));
-    *power = T(power)(shifted);
-    return f * p;
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) of[i].whole = V_FMA(x[i], V_SET1(1.44269504f * scale[i]), round);
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++)
+        of[i].f = V_FMA(x[i], V_SET1(1.44269504f * scale[i]), -(of[i].whole - round)), of[i].p = V_SET1(terms[0]);
+#pragma GCC unroll 8
+    for (int j = 1; j < 6; j++) {
+        const vf term = V_SET1(terms[j]);
+#pragma GCC unroll 4
+        for (int i = 0; i < count; i++) of[i].p = V_FMA(of[i].f, of[i].p, term);
+    }
+}
+
+/* exp(scale x) = *power (1 + q), q being returned, where the largest of what is added to it is about 1; exp_parts keeps
+ * the last digits of small exponentials, too. The power is that of a normal number. */
+static inline __attribute__((always_inline)) vf T(short_power)(vf x, float scale, vf *power) {
+    T(octaves) of;
+    T(in_octaves)(&x, &scale, 1, &of);
+    *power = T(power)(of.whole);
+    return of.f * of.p;
 }
 
 #include "wide_template.h"
@@ -246,18 +264,55 @@ static inline __attribute__((always_inline)) vf T(cut)(vf x, float most) {
     return V_NO_MORE(V_NO_LESS(x, -most), most);
 }
 
-/* 1 / sigmoid(x). */
-static inline __attribute__((always_inline)) vf T(gate_bottom)(vf x) {
-    vf power;
-    const vf q = T(short_power)(T(cut)(x, 25.0f), -1.0f, &power);
-    return V_FMA(power, q, power) + V_SET1(1.0f);
+#ifdef V_LOOKUP
+/* As in_octaves, in sixteenths of an octave whose powers are looked up, so that three terms of p are enough; `whole` is
+ * made the power itself. */
+static inline __attribute__((always_inline)) void T(gate_powers)(const vf *x, const float *scale, const int count,
+                                                                 T(octaves) * of) {
+    static const float powers[VL] __attribute__((aligned(64))) = {
+        1.0f,        1.04427378f, 1.09050773f, 1.13878863f, 1.18920712f, 1.24185781f, 1.29683955f, 1.35425555f,
+        1.41421356f, 1.47682615f, 1.54221083f, 1.61049033f, 1.68179283f, 1.75625216f, 1.83400809f, 1.91520656f,
+    };
+    const vf round = V_SET1(786432.0f), table = V_LOAD(powers);
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) of[i].whole = V_FMA(x[i], V_SET1(1.44269504f * scale[i]), round);
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) of[i].f = V_FMA(x[i], V_SET1(1.44269504f * scale[i]), -(of[i].whole - round));
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) of[i].p = V_FMA(of[i].f, V_SET1(0.0555041f), V_SET1(0.2402265f));
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) {
+        const vi at = (vi)of[i].whole;
+        of[i].p = V_FMA(of[i].f, of[i].p, V_SET1(0.69314718f));
+        of[i].whole = (vf)((vi)V_LOOKUP(table, at) + ((at << 19) & (INT32_MIN >> 8)));
+    }
 }
 
-/* -tanh(x) as a quotient. */
-static inline __attribute__((always_inline)) T(ratio) T(gate_tanh)(vf x) {
-    vf power;
-    const vf q = T(short_power)(T(cut)(x, 10.0f), -2.0f, &power);
-    const vf e = V_FMA(power, q, power - V_SET1(1.0f));
+static inline __attribute__((always_inline)) vf T(gate_power)(T(octaves) of) { return of.whole; }
+
+static inline __attribute__((always_inline)) vf T(gate_exp)(T(octaves) of) {
+    return V_FMA(of.whole * of.f, of.p, of.whole);
+}
+#else
+static inline __attribute__((always_inline)) void T(gate_powers)(const vf *x, const float *scale, const int count,
+                                                                 T(octaves) * of) {
+    T(in_octaves)(x, scale, count, of);
+}
+
+static inline __attribute__((always_inline)) vf T(gate_power)(T(octaves) of) { return T(power)(of.whole); }
+
+static inline __attribute__((always_inline)) vf T(gate_exp)(T(octaves) of) {
+    const vf mantissa = V_FMA(of.f, of.p, V_SET1(1.0f));
+    return (vf)((vi)mantissa + ((vi)of.whole << 23));
+}
+#endif
+
+/* 1 / sigmoid(x) where exp(-x) is `of`. */
+static inline __attribute__((always_inline)) vf T(gate_bottom)(T(octaves) of) { return T(gate_exp)(of) + V_SET1(1.0f); }
+
+/* -tanh(x) as a quotient where exp(-2 x) is `of`. */
+static inline __attribute__((always_inline)) T(ratio) T(gate_tanh)(T(octaves) of) {
+    const vf power = T(gate_power)(of), e = V_FMA(power * of.f, of.p, power - V_SET1(1.0f));
     return (T(ratio)){e, e + V_SET1(2.0f)};
 }
 
@@ -265,16 +320,22 @@ static inline __attribute__((always_inline)) T(ratio) T(gate_tanh)(vf x) {
  * 2^103.
  */
 static inline __attribute__((always_inline)) vf T(cell_of)(vf input, vf candidate, vf forget, vf before, bool first) {
-    const T(ratio) seen = T(gate_tanh)(candidate);
-    const vf bottom = T(gate_bottom)(input) * seen.bottom;
+    const vf x[] = {T(cut)(candidate, 10.0f), T(cut)(input, 25.0f), T(cut)(forget, 25.0f)};
+    T(octaves) of[3];
+    T(gate_powers)(x, (const float[]){-2.0f, -1.0f, -1.0f}, first ? 2 : 3, of);
+    const T(ratio) seen = T(gate_tanh)(of[0]);
+    const vf bottom = T(gate_bottom)(of[1]) * seen.bottom;
     if (first) return -seen.top / bottom;
-    const vf kept = T(gate_bottom)(forget);
+    const vf kept = T(gate_bottom)(of[2]);
     return V_FMA(before, bottom, -(seen.top * kept)) / (bottom * kept);
 }
 
 static inline __attribute__((always_inline)) vf T(hidden_of)(vf output, vf cell) {
-    const T(ratio) seen = T(gate_tanh)(cell);
-    return -seen.top / (T(gate_bottom)(output) * seen.bottom);
+    const vf x[] = {T(cut)(cell, 10.0f), T(cut)(output, 25.0f)};
+    T(octaves) of[2];
+    T(gate_powers)(x, (const float[]){-2.0f, -1.0f}, 2, of);
+    const T(ratio) seen = T(gate_tanh)(of[0]);
+    return -seen.top / (T(gate_bottom)(of[1]) * seen.bottom);
 }
 
 /* All cells of a row before its hidden values: chains of both in one loop would be too long to overlap with the next.

@@ -71,8 +71,8 @@ PyObject *need_rows(PyObject *given) {
 
 PyObject *new_rows(kept_shape *kept, Py_ssize_t rows, int64_t columns) {
     if (!kept->args || rows != kept->rows) {
-        PyObject *made = columns ? Py_BuildValue("((nL)O)", rows, (long long)columns, float32_type)
-                                 : Py_BuildValue("((n)O)", rows, float32_type);
+        PyObject *made = columns ? Py_BuildValue("((nL)O)", rows, (long long)columns, float32_descr)
+                                 : Py_BuildValue("((n)O)", rows, float32_descr);
         if (!made) return NULL;
         PyObject *old = kept->args;
         kept->args = made;
