@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,9 @@ from harness.detectors.classifier import Classifier
 from harness.detectors.lstm import LSTM
 from harness.detectors.xgb import XGBoost
 from harness.training.context import FitContext, Vector
+
+if TYPE_CHECKING:
+    from harness.scoring.program import Program
 
 _PARTS = ("lstm", "trees")  # prefixes of their arrays
 
@@ -33,6 +36,8 @@ class FraudEnsemble(Classifier):
 
     name: ClassVar[str] = "fraud-ensemble"
     sequential: ClassVar[bool] = True
+    dense: ClassVar[bool] = False
+    traced: ClassVar[bool] = True
     even_score: ClassVar[float] = 0.5
 
     lstm_weight: float = 0.5
@@ -92,6 +97,22 @@ class FraudEnsemble(Classifier):
     def remarks(self) -> tuple[str, ...]:
         """Who grew the trees."""
         return self.trees_.remarks()
+
+    def program(self) -> Program:
+        """Both logits, the functions that make probabilities of them, and their weighted mean."""
+        from harness.detectors.unrolled import last_of
+        from harness.scoring.builder import Builder
+        from harness.scoring.program import ROWS
+
+        steps, width = self.steps_ or 1, self.n_features_in_
+        builder = Builder(steps * width)
+        logits = self.lstm_.logit(builder), self.trees_.logit(builder, last_of(builder, ROWS, steps, width))
+        weights = self.lstm_weight, 1.0 - self.lstm_weight
+        parts = (
+            builder.with_constant("multiply", builder.activation(logit, "sigmoid"), weight)
+            for logit, weight in zip(logits, weights, strict=True)
+        )
+        return builder.finish(builder.elementwise("add", *parts))
 
     def scoring_graph(self) -> bytes:
         """Both graphs in one: the LSTM's by tracing, the trees' as an ensemble operator."""

@@ -38,10 +38,10 @@ class BoostedTrees(Detector):
         builder = Builder(self.n_features_in_)
         return builder.finish(self.logit(builder))
 
-    def logit(self, builder: Builder) -> str:
-        """The steps of the logit, written into ``builder``; the value's name."""
+    def logit(self, builder: Builder, rows: str = programs.ROWS) -> str:
+        """The steps of the logit of the value ``rows``, written into ``builder``; the value's name."""
         assert self._forest is not None
-        return builder.with_constant("add", builder.trees(programs.ROWS, self._forest), self._baseline)
+        return builder.with_constant("add", builder.trees(rows, self._forest), self._baseline)
 
     def take_rounds(
         self, X: Rows, y: Labels, context: FitContext | None, *, started: float, positive_weight: float = 1.0

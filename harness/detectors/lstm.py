@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from harness.detectors.classifier_training import NativeForm
+    from harness.scoring.builder import Builder
     from harness.scoring.program import Program
 
 
@@ -63,21 +64,26 @@ class LSTM(Supervised):
 
     def program(self) -> Program:
         """The layers over all steps, and the output of the last step."""
+        from harness.scoring.builder import Builder
+
+        builder = Builder((self.steps_ or 1) * self.n_features_in_)
+        return builder.finish(self.logit(builder))
+
+    def logit(self, builder: Builder) -> str:
+        """The steps of the logit of a window, written into ``builder``; the value's name."""
         from torch import nn
 
         from harness.detectors.lstm_net import Layers, gates_of
-        from harness.detectors.unrolled import parts_of
-        from harness.scoring.builder import Builder
+        from harness.detectors.unrolled import last_of
         from harness.scoring.program import ROWS
         from harness.training.nets import layers_of
 
         net = self.net_as(Layers)
-        steps = self.steps_ or 1
-        builder, value = Builder(steps * self.n_features_in_), ROWS
+        steps, value = self.steps_ or 1, ROWS
         for layer in net.recurrent:
             value = builder.lstm(value, steps, gates_of(layer).arrays())
-        last = parts_of(builder, value, steps, self.hidden[-1])[-1]
-        return builder.finish(builder.chain(last, layers_of(nn.Sequential(net.output))))
+        last = last_of(builder, value, steps, self.hidden[-1])
+        return builder.chain(last, layers_of(nn.Sequential(net.output)))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean focal loss."""

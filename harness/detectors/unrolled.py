@@ -25,6 +25,11 @@ def parts_of(builder: Builder, x: str, steps: int, width: int) -> list[str]:
     return [builder.columns(x, range(at * width, (at + 1) * width)) for at in range(steps)]
 
 
+def last_of(builder: Builder, x: str, steps: int, width: int) -> str:
+    """The value of the last of these steps."""
+    return x if steps == 1 else builder.columns(x, range((steps - 1) * width, steps * width))
+
+
 def both_ways(builder: Builder, x: str, steps: int, forwards: Gates, backwards: Gates) -> str:
     """The hidden values of a bidirectional layer: at each step those of the forward layer, then of the backward one."""
     made = builder.concat(builder.lstm(x, steps, forwards), builder.lstm(x, steps, backwards, backwards=True))

@@ -146,7 +146,7 @@ def test_the_ensemble_is_the_mean_of_the_two_probabilities(windows):
 
 
 @pytest.mark.parametrize("name", ["lstm", "xgboost", "fraud-ensemble"])
-def test_windows_score_the_same_on_onnxruntime_and_after_loading(windows, name, tmp_path):
+def test_windows_score_the_same_on_other_backends_and_after_loading(windows, name, tmp_path):
     quick = {
         "xgboost": {"n_estimators": 10},
         "lstm": {"epochs": 1},
@@ -154,12 +154,14 @@ def test_windows_score_the_same_on_onnxruntime_and_after_loading(windows, name, 
     }
     X, y = windows
     detector = registry.resolve(name, quick[name]).fit(X[:300], y[:300])
-    prepare(detector, tmp_path)
+    backends = prepare(detector, tmp_path).backends
+    assert ("native" in backends) == (native.missing() is None)
     seen = detector.view(X)
-    for batch in (1, 7, 600):
-        scores = open_scorer(tmp_path, "onnxruntime").score(seen[:batch])
-        found = agreement(detector.decision_function(X[:batch]), scores)
-        assert found.within, found.sentence()
+    for backend, threads in (("onnxruntime", 1), *(("native", threads) for threads in (1, 2) if "native" in backends)):
+        scorer = open_scorer(tmp_path, backend, threads=threads)
+        for batch in (1, 7, 600):
+            found = agreement(detector.decision_function(X[:batch]), scorer.score(seen[:batch]))
+            assert found.within, found.sentence()
     np.testing.assert_array_equal(registry.load(tmp_path).decision_function(X), detector.decision_function(X))
     assert registry.load(tmp_path).remarks() == detector.remarks()
 
