@@ -5,28 +5,28 @@ static const lpb_isa *portable_isa(void) {
     return lpb_isa_at(last);
 }
 
-/* Of a table they are those of the portable one, but for a sum that rounds to its other neighbour, 2^-8 off; of those
- * in floats they are off by a quarter at most over the nets of a table: of one net a rectified unit near zero turns by
- * a rounding. `floats` is NULL for a net that normalises over its few rows, which magnifies roundings without a bound
- * that is known here. Tests in Python hold all to autograd's. */
-static double squares_off, squares_rounded; /* over the nets of a table */
+/* Of a table they are those of the portable one, but for a sum that rounds to its other neighbour, 2^-8 off; of all but
+ * a net and a sixteenth of the nets they are off by a quarter at most of those in floats: in few nets, of 100 at most
+ * one was seen, a rectified unit near zero turns by a rounding. `floats` is NULL for a net that normalises over its few
+ * rows, which magnifies roundings without a bound that is known here. Tests in Python hold all to autograd's. */
+static int64_t nets, nets_off; /* of a table */
 
 static void compare_rounded(const lpb_isa *isa, const char *what, const float *rounded, const float *portable,
                             const float *floats, int64_t count) {
-    double apart = 0, whole = 0;
+    double apart = 0, whole = 0, off = 0;
     for (int64_t i = 0; i < count; i++) {
         apart += pow((double)rounded[i] - (double)portable[i], 2);
-        squares_off += floats ? pow((double)rounded[i] - (double)floats[i], 2) : 0;
+        off += floats ? pow((double)rounded[i] - (double)floats[i], 2) : 0;
         whole += pow((double)portable[i], 2);
     }
     if (!(sqrt(apart) <= 0x1p-8 * sqrt(whole))) fail(isa, what, sqrt(apart), 0x1p-8 * sqrt(whole));
-    squares_rounded += floats ? whole : 0;
+    nets += floats != NULL;
+    nets_off += !(sqrt(off) <= 0.25 * sqrt(whole));
 }
 
 static void hold_rounded(const lpb_isa *isa) {
-    if (!(squares_off <= 0.0625 * squares_rounded))
-        fail(isa, "rounded gradients of all nets", sqrt(squares_off), 0.25 * sqrt(squares_rounded));
-    squares_off = squares_rounded = 0;
+    if (nets_off > 1 + nets / 16) fail(isa, "rounded gradients of so many nets", (double)nets_off, 1.0 + (double)nets / 16);
+    nets = nets_off = 0;
 }
 
 /* Products of floats that are rounded as they are packed are those of floats rounded before, bit by bit, whether B is
