@@ -25,7 +25,8 @@ static void compare_rounded(const lpb_isa *isa, const char *what, const float *r
 }
 
 static void hold_rounded(const lpb_isa *isa) {
-    if (nets_off > 1 + nets / 16) fail(isa, "rounded gradients of so many nets", (double)nets_off, 1.0 + (double)nets / 16);
+    if (nets_off > 1 + nets / 16)
+        fail(isa, "rounded gradients of so many nets", (double)nets_off, 1.0 + (double)nets / 16);
     nets = nets_off = 0;
 }
 
