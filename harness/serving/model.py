@@ -54,11 +54,15 @@ class ServedModel:
         manifest = bundle.manifest
         self.name = manifest.provenance.workload
         self.version = "1"
-        self.path = f"/v2/models/{path_part(self.name)}"
         self.steps = manifest.steps
         self.features = manifest.features
         self.backend, self.threads = backend or fastest_backend(bundle), threads
         self._scorer = open_saved(bundle, self.backend, threads) if scoring else None
+
+    @property
+    def path(self) -> str:
+        """Where the Open Inference Protocol has it."""
+        return f"/v2/models/{path_part(self.name)}"
 
     @classmethod
     def open(
