@@ -55,8 +55,8 @@ typedef struct {
     lpb_bias_axis bias_axis;
     lpb_activation activation;
     float slope;
+    int32_t b_next;       /* entries from `b` to what is multiplied next, to be fetched meanwhile; 0: nothing */
     const void *b_packed; /* a shared B in the kernel's own layout, instead of `b`; NULL for any other */
-    int64_t b_next;       /* entries from `b` to what is multiplied next, to be fetched meanwhile; 0: nothing */
 } lpb_gemm;
 
 /* An instruction set: the kernels compiled for it. Opaque; see isa/isa.h. */

@@ -544,7 +544,7 @@ static void multiply_blocks(const lpb_tape *t, const lpb_tape_operation *o) {
             g.c = (float *)whole.c + entry[0] * whole.m * c->ld + j;
             g.a = (const float *)whole.a + entry[1] * table->block * a->ld;
             g.b = (const float *)whole.b + entry[2] * whole.k * b->ld + j;
-            g.b_next = i + 3 < end ? (entry[5] - entry[2]) * whole.k * b->ld : 0;
+            g.b_next = i + 3 < end ? (int32_t)((entry[5] - entry[2]) * whole.k * b->ld) : 0;
             g.beta = first ? replaced : 1.0f;
             g.bias = bias && first ? bias + entry[0] * bias_row + j : NULL;
             g.bias_axis = g.bias ? LPB_COLUMN_BIAS : LPB_NO_BIAS;
