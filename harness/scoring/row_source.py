@@ -211,7 +211,7 @@ def _ready(stream: BinaryIO, size: int) -> bytes:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """What decompression, UTF-16 and the file system raise, as one clear error."""
+    """Errors of decompression, of UTF-16 and of the file system as an `InputError` that names the input."""
     try:
         yield
     except EOFError:

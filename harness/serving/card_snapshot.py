@@ -83,22 +83,13 @@ def restore(states: CardStates, path: Path, model: str) -> int:
     Raises:
         InputError: it is no such file, or of another model.
     """
-    snapshot, parts = _read(path, model)
+    snapshot, parts = read_cards(path, model)
     if (snapshot.steps, snapshot.width) != (states.steps, states.width):
         raise _of_another(path)
     for stored, part in list(zip(snapshot.cards, parts, strict=True))[-states.most :]:
         states.restore(stored.key, part, card_of(stored))
     states.expire()
     return len(states.cards)
-
-
-def verify(path: Path, model: str) -> None:
-    """Read a file, and take nothing over.
-
-    Raises:
-        InputError: see `restore`.
-    """
-    _read(path, model)
 
 
 def put_away(path: Path) -> None:
@@ -116,7 +107,7 @@ def divide(path: Path, parts: list[Path], model: str, owner: Callable[[str, int]
     Raises:
         InputError: it is no such file, or of another model.
     """
-    snapshot, rows = _read(path, model)
+    snapshot, rows = read_cards(path, model)
     owners = [owner(card.key, len(parts)) for card in snapshot.cards]
     for number, part in enumerate(parts):
         mine = [index for index, each in enumerate(owners) if each == number]
@@ -130,15 +121,19 @@ def join(parts: list[Path], path: Path, model: str) -> int:
     Raises:
         LparbenchError: the disk or its permissions refuse.
     """
-    read = [_read(part, model) for part in parts]
+    read = [read_cards(part, model) for part in parts]
     pairs = [pair for snapshot, rows in read for pair in zip(snapshot.cards, rows, strict=True)]
     pairs.sort(key=lambda pair: pair[0].used)
     _write(path, replace(read[0][0], cards=tuple(card for card, _ in pairs)), [rows for _, rows in pairs])
     return len(pairs)
 
 
-def _read(path: Path, model: str) -> tuple[Snapshot, list[Rows]]:
-    """A file's cards, and the rows of each."""
+def read_cards(path: Path, model: str) -> tuple[Snapshot, list[Rows]]:
+    """A file's cards, and the rows of each.
+
+    Raises:
+        InputError: see `restore`.
+    """
     try:
         content = arrays.read(path)
         snapshot = decode.decode(Snapshot, json.loads(content["snapshot"].tobytes()), str(path))

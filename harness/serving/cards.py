@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import InputError, LparbenchError
 from harness.serving.admission import Admission
 from harness.serving.card_log import CardLog, remove_parts
-from harness.serving.card_snapshot import model_digest, put_away, restore, save, verify
+from harness.serving.card_snapshot import model_digest, put_away, read_cards, restore, save
 from harness.serving.card_states import CardStates, card_bytes
 from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Elsewhere, Parts
@@ -54,10 +54,12 @@ def open_fraud(
         )
     states = CardStates(keys, spec.key_ttl_s, steps, encoder.features, time.time)
     fraud = Fraud(parts, encoder, states, admission, lenient_dates=spec.as_published)
-    if spec.state is not None and not spec.check:
-        _take_over(spec, Path(spec.state), fraud, model_digest(model.bundle.directory))
-    elif spec.state is not None:
-        look_at(Path(spec.state), model_digest(model.bundle.directory))
+    if spec.state is not None:
+        path, digest = Path(spec.state), model_digest(model.bundle.directory)
+        if spec.check:
+            look_at(path, digest)
+        else:
+            _take_over(spec, path, fraud, digest)
     return fraud
 
 
@@ -69,7 +71,7 @@ def look_at(path: Path, model: str) -> None:
     """
     writable(path)
     if path.exists():
-        verify(path, model)
+        read_cards(path, model)
 
 
 def _take_over(spec: ServeSpec, path: Path, fraud: Fraud, model: str) -> None:

@@ -182,7 +182,8 @@ static bool operation_fits(const lpb_tape *t, const lpb_tape_operation *o) {
     return false;
 }
 
-static lpb_gemm product_of(const lpb_tape *t, const lpb_tape_operation *o) {
+/* The operands of a product, of their first places and without what is done to the sums. */
+static lpb_gemm operands_of(const lpb_tape *t, const lpb_tape_operation *o) {
     const lpb_tape_value *a = t->value + o->a, *b = t->value + o->b, *c = t->value + o->c;
     const bool turned = o->number & TURNED;
     return (lpb_gemm){
@@ -199,35 +200,27 @@ static lpb_gemm product_of(const lpb_tape *t, const lpb_tape_operation *o) {
         .c = t->memory + c->offset,
         .c_row = c->ld,
         .alpha = 1.0f,
-        .beta = o->number & ADDED ? 1.0f : 0.0f,
-        .bias = o->d < 0 ? NULL : t->memory + t->value[o->d].offset,
-        .bias_axis = o->d < 0 ? LPB_NO_BIAS : LPB_COLUMN_BIAS,
-        .activation = (lpb_activation)o->word,
         .slope = (float)o->real[0],
     };
 }
 
-/* What the products of blocks have in common, for the first columns; its places are those of the operands. */
+static lpb_gemm product_of(const lpb_tape *t, const lpb_tape_operation *o) {
+    lpb_gemm g = operands_of(t, o);
+    g.beta = o->number & ADDED ? 1.0f : 0.0f;
+    g.bias = o->d < 0 ? NULL : t->memory + t->value[o->d].offset;
+    g.bias_axis = o->d < 0 ? LPB_NO_BIAS : LPB_COLUMN_BIAS;
+    g.activation = (lpb_activation)o->word;
+    return g;
+}
+
+/* What the products of blocks have in common, for the first columns. */
 static lpb_gemm blocks_of(const lpb_tape *t, const lpb_tape_operation *o) {
-    const lpb_tape_value *a = t->value + o->a, *b = t->value + o->b, *c = t->value + o->c;
     const lpb_tape_table *table = t->table + o->number / 4;
-    const bool turned = o->number & TURNED;
-    return (lpb_gemm){
-        .batch = 1,
-        .m = block_rows(o, a, table),
-        .n = c->columns < TOGETHER ? c->columns : TOGETHER,
-        .k = block_terms(o, a, table),
-        .a = t->memory + a->offset,
-        .a_row = turned ? 1 : a->ld,
-        .a_col = turned ? a->ld : 1,
-        .b = t->memory + b->offset,
-        .b_row = b->ld,
-        .b_col = 1,
-        .c = t->memory + c->offset,
-        .c_row = c->ld,
-        .alpha = 1.0f,
-        .slope = (float)o->real[0],
-    };
+    lpb_gemm g = operands_of(t, o);
+    g.m = block_rows(o, t->value + o->a, table);
+    g.k = block_terms(o, t->value + o->a, table);
+    if (g.n > TOGETHER) g.n = TOGETHER;
+    return g;
 }
 
 void lpb_tape_free(lpb_tape *t) {
